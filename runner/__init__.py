@@ -1,0 +1,1 @@
+"""Revisions to executions: engine, triggers, dispatch, workers. Imports ``namespaces`` only."""

@@ -1,0 +1,1 @@
+"""Faces and wiring: REST, pages, command line. Imports every room."""

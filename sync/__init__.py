@@ -1,0 +1,1 @@
+"""Git to revisions: fetch, read, plan, apply. Imports ``namespaces`` only."""
