@@ -250,7 +250,18 @@ class Approval(Block):
 
 
 Flowable = (
-    Sequential | AllowFailure | Parallel | Dag | If | Switch | ForEach | EachParallel | LoopUntil | Pause | Loop | Approval
+    Sequential
+    | AllowFailure
+    | Parallel
+    | Dag
+    | If
+    | Switch
+    | ForEach
+    | EachParallel
+    | LoopUntil
+    | Pause
+    | Loop
+    | Approval
 )
 Task = Runnable | Flowable | Subflow | ForEachItem | WorkingDirectory
 
