@@ -5,6 +5,7 @@ One pass over libyaml's events, bounded in size, depth and expansion; what the v
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -125,10 +126,9 @@ class Document:
     def _positions(self) -> dict[Path, tuple[int, int]]:
         # A second pass, only paid by files with findings: recording marks would slow down every file.
         builder = _Builder(self.text, positions={})
-        try:
+        # A fault is already in `problems`; what was seen before it has a position.
+        with contextlib.suppress(_Refused, yaml.YAMLError, ValueError):
             builder.build()
-        except (_Refused, yaml.YAMLError):
-            pass  # the same finding is already in `problems`; what was seen before it has a position
         return builder.positions or {}
 
 
