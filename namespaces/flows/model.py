@@ -254,7 +254,18 @@ class Approval(Block):
 
 
 Flowable = (
-    Sequential | AllowFailure | Parallel | Dag | If | Switch | ForEach | EachParallel | LoopUntil | Pause | Loop | Approval
+    Sequential
+    | AllowFailure
+    | Parallel
+    | Dag
+    | If
+    | Switch
+    | ForEach
+    | EachParallel
+    | LoopUntil
+    | Pause
+    | Loop
+    | Approval
 )
 Task = Runnable | Flowable | Subflow | ForEachItem | WorkingDirectory
 
@@ -438,7 +449,7 @@ class Flow:
 
     def enabled(self, parent: str | None, branch: str) -> tuple[Task, ...]:
         """The enabled tasks of one list of the flow (``parent`` None) or of a flowable task."""
-        return self._lists[parent, branch] if (parent, branch) in self._lists else ()
+        return self._lists.get((parent, branch), ())
 
     @cached_property
     def _lists(self) -> Mapping[tuple[str | None, str], tuple[Task, ...]]:

@@ -1,0 +1,258 @@
+"""Everything that can happen to an execution. Each event carries its own time; handling one twice is harmless."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum, StrEnum
+from typing import Any
+
+from runner.engine.effects import Ask
+from runner.engine.states import State
+from runner.engine.values import Attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started(Event):
+    """A slot is free and the start date has come: CREATED or QUEUED becomes RUNNING."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queued(Event):
+    """The concurrency limit is reached, behaviour QUEUE."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused(Event):
+    """Ends an execution that has not begun: concurrency or quota (CANCELLED, FAILED), bad trigger inputs (FAILED)."""
+
+    state: State
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered(Event):
+    """The answer to an ask effect. Exactly one of ``value`` and ``error`` counts; ``error`` is the render error."""
+
+    ask: Ask
+    value: Any = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptStarted(Event):
+    """A worker has registered the attempt's process (or thread); the task run is RUNNING."""
+
+    task_run_id: str
+    epoch: int
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """What an execution-updating task (Labels, SetVariables, UnsetVariables, Exit) asks of the execution."""
+
+    labels: tuple[tuple[str, str], ...] = ()
+    variables: Mapping[str, Any] | None = None
+    """The whole new ``vars`` map, or None for no change."""
+    exit_state: State | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptFinished(Event):
+    """An attempt has ended: SUCCESS, WARNING, FAILED, KILLED, SKIPPED or CANCELLED, before flags and retry are applied.
+
+    ``started_at`` is noted as RUNNING when no ``AttemptStarted`` came before (inline tasks).
+    """
+
+    task_run_id: str
+    epoch: int
+    state: State
+    started_at: datetime | None = None
+    outputs: Mapping[str, Any] | None = None
+    error: str | None = None
+    update: Update | None = None
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildResult:
+    """One child of a WorkingDirectory as the worker saw it end; ``history`` begins with CREATED."""
+
+    task_id: str
+    state: State
+    history: tuple[tuple[State, datetime], ...]
+    attempts: tuple[Attempt, ...] = ()
+    outputs: Mapping[str, Any] | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockFinished(Event):
+    """A WorkingDirectory has ended: its children's task runs are made in one go, in the order they ran."""
+
+    task_run_id: str
+    epoch: int
+    children: tuple[ChildResult, ...]
+    started_at: datetime | None = None
+    outputs: Mapping[str, Any] | None = None
+    error: str | None = None
+    state: State | None = None
+    """KILLED when killed; else computed from the children."""
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerLost(Event):
+    """The worker of an attempt is gone: assign again (epoch + 1) or fail, by ``onWorkerLost``."""
+
+    task_run_id: str
+    epoch: int
+    reason: str = "worker lost"
+
+
+class TimerKind(StrEnum):
+    RETRY = "retry"
+    PAUSE = "pause"
+    """End of ``pauseDuration``."""
+    TIMEOUT = "timeout"
+    """End of a Pause's ``timeout``."""
+    LOOP = "loop"
+    """Next pass of a LoopUntil."""
+    SLA = "sla"
+    """MAX_DURATION of an SLA; ``name`` is its id."""
+    START = "start"
+    """``scheduleDate`` has come (handled by the shell's admission, never by the engine)."""
+    NEW_EXECUTION = "new_execution"
+    """A retry that creates a new execution is due (handled by the shell)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimerFired(Event):
+    kind: TimerKind
+    task_run_id: str | None = None
+    epoch: int = 0
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubflowStarted(Event):
+    """The child execution of a Subflow task exists (``execution_id``). ``wait`` false ends the task at once."""
+
+    task_run_id: str
+    epoch: int
+    execution_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubflowChanged(Event):
+    """The child ended, paused or went on; ``outputs`` are its flow outputs, when ended."""
+
+    task_run_id: str
+    execution_id: str
+    state: State
+    outputs: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kill(Event):
+    cascade: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause(Event):
+    """By a person or the API; only from RUNNING."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume(Event):
+    """``task_run_id`` None: the first PAUSED task run, or the execution when it was paused by hand.
+
+    ``outputs`` become the Pause task's outputs (``onResume``, ``resumed``).
+    """
+
+    task_run_id: str | None = None
+    outputs: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restart(Event):
+    """Run failed, paused, killed and cancelled task runs again (``flows.md`` 3.7)."""
+
+    revision: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRunMarked(Event):
+    """A person sets a task run to a terminal state; the execution goes on from there."""
+
+    task_run_id: str
+    state: State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForceRun(Event):
+    """CREATED or QUEUED: run now, limits or not. PAUSED: resume. Else: look again at what is waiting."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broken(Event):
+    """The engine or shell cannot go on with this execution: its last live task run fails, else the execution."""
+
+    reason: str
+
+
+AnyEvent = (
+    Started
+    | Queued
+    | Refused
+    | Answered
+    | AttemptStarted
+    | AttemptFinished
+    | BlockFinished
+    | WorkerLost
+    | TimerFired
+    | SubflowStarted
+    | SubflowChanged
+    | Kill
+    | Pause
+    | Resume
+    | Restart
+    | TaskRunMarked
+    | ForceRun
+    | Broken
+)
+
+
+class Needs(Enum):
+    """Which task runs a view must hold before an event can be decided."""
+
+    NOTHING = "nothing"
+    CHAIN = "chain"
+    """The event's task run and all its ancestors."""
+    LIVE = "live"
+    """Every task run that is not terminal, and all ancestors of those."""
+    ALL = "all"
+
+
+def needs(event: AnyEvent) -> Needs:
+    """What the shell has to load for this event."""
+    match event:
+        case Started() | Queued() | Refused():
+            return Needs.NOTHING
+        case Kill() | Pause() | Resume() | ForceRun() | Broken():
+            return Needs.LIVE
+        case TimerFired(kind=TimerKind.SLA):
+            return Needs.LIVE
+        case AttemptFinished(update=Update(exit_state=State())):
+            return Needs.LIVE
+        case Restart() | TaskRunMarked():
+            return Needs.ALL
+        case _:
+            return Needs.CHAIN
