@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from namespaces.flows import model, scalars
 from namespaces.flows.declared import read_flow_outputs, read_inputs, read_label_map
+from namespaces.flows.findings import Findings
 from namespaces.flows.model import Task
 from namespaces.flows.reader import Path
 from namespaces.flows.scope import Scope
 from namespaces.flows.tasks import read_task, read_tasks
+from namespaces.flows.validate import check_dag
 
 Own = dict[str, Any]
 Common = dict[str, Any]
@@ -50,7 +53,7 @@ def _ends(scope: Scope, own: Own, path: Path) -> dict[str, Any]:
     }
 
 
-def _count(scope: Scope, own: Own, key: str, path: Path, default: int) -> int:
+def _count(own: Own, key: str, default: int) -> int:
     value = own.get(key)
     if value is None:
         return default
@@ -87,7 +90,7 @@ def _allow_failure(scope: Scope, common: Common, own: Own, path: Path) -> Task:
 
 def _parallel(scope: Scope, common: Common, own: Own, path: Path) -> Task:
     tasks = read_tasks(scope, own.get("tasks"), (*path, "tasks"), empty=EMPTY)
-    concurrent = _count(scope, own, "concurrent", path, 0)
+    concurrent = _count(own, "concurrent", 0)
     return model.Parallel(**common, tasks=tasks, concurrent=concurrent, **_ends(scope, own, path))
 
 
@@ -113,11 +116,12 @@ def _dag(scope: Scope, common: Common, own: Own, path: Path) -> Task:
         if task is not None:
             tasks.append(task)
             depends_on[task.id] = needed
+    check_dag(scope.findings, depends_on, path)
     return model.Dag(
         **common,
         tasks=tuple(tasks),
         depends_on=depends_on,
-        concurrent=_count(scope, own, "concurrent", path, 0),
+        concurrent=_count(own, "concurrent", 0),
         **_ends(scope, own, path),
     )
 
@@ -138,16 +142,14 @@ def _switch(scope: Scope, common: Common, own: Own, path: Path) -> Task:
     defaults = read_tasks(scope, own.get("defaults"), (*path, "defaults"))
     if not own.get("defaults") and not any(written.values()):
         scope.findings.error("F013", path, "No task defined, neither cases or default have any tasks")
-    return model.Switch(
-        **common, value=_text(own, "value"), cases=cases, defaults=defaults, **_ends(scope, own, path)
-    )
+    return model.Switch(**common, value=_text(own, "value"), cases=cases, defaults=defaults, **_ends(scope, own, path))
 
 
 def _for_each(scope: Scope, common: Common, own: Own, path: Path) -> Task:
     return model.ForEach(
         **common,
         values=own.get("values", ()),
-        concurrency_limit=_count(scope, own, "concurrencyLimit", path, 1),
+        concurrency_limit=_count(own, "concurrencyLimit", 1),
         tasks=read_tasks(scope, own.get("tasks"), (*path, "tasks"), empty=EMPTY),
         **_ends(scope, own, path),
     )
@@ -167,7 +169,7 @@ def _each_parallel(scope: Scope, common: Common, own: Own, path: Path) -> Task:
     return model.EachParallel(
         **common,
         values=own.get("value", ()),
-        concurrent=_count(scope, own, "concurrent", path, 0),
+        concurrent=_count(own, "concurrent", 0),
         tasks=read_tasks(scope, own.get("tasks"), (*path, "tasks"), empty=EMPTY),
         **_ends(scope, own, path),
     )
@@ -180,14 +182,14 @@ def _loop_until(scope: Scope, common: Common, own: Own, path: Path) -> Task:
     check = written if isinstance(written, dict) else {}
     made: dict[str, Any] = {}
     if written is None and older:
-        made = {"interval": model.timedelta(seconds=1), "max_iterations": 100}
+        made = {"interval": timedelta(seconds=1), "max_iterations": 100}
     for key, name in (("interval", "interval"), ("maxDuration", "max_duration")):
         if check.get(key) is not None:
             found = scalars.duration(_Quiet(), check[key], path)
             if found is not None:
                 made[name] = found
     if check.get("maxIterations") is not None:
-        made["max_iterations"] = _count(scope, check, "maxIterations", path, 1)
+        made["max_iterations"] = _count(check, "maxIterations", 1)
     return model.LoopUntil(
         **common,
         condition=_text(own, "condition"),
@@ -198,7 +200,7 @@ def _loop_until(scope: Scope, common: Common, own: Own, path: Path) -> Task:
     )
 
 
-class _Quiet(scalars.Findings):
+class _Quiet(Findings):
     """For values that pydantic has checked and reported already."""
 
 
@@ -207,7 +209,7 @@ def _subflow(scope: Scope, common: Common, own: Own, path: Path) -> Task:
         **common,
         namespace=_text(own, "namespace"),
         flow_id=_text(own, "flowId"),
-        revision=_count(scope, own, "revision", path, 1) if own.get("revision") is not None else None,
+        revision=_count(own, "revision", 1) if own.get("revision") is not None else None,
         inputs=own.get("inputs") or {},
         labels=read_label_map(scope, own.get("labels"), (*path, "labels")),
         inherit_labels=_flag(own, "inheritLabels", False),
@@ -278,7 +280,7 @@ def _loop(scope: Scope, common: Common, own: Own, path: Path) -> Task:
     return model.Loop(
         **common,
         values=own.get("values", ()),
-        concurrency_limit=_count(scope, own, "concurrencyLimit", path, 0),
+        concurrency_limit=_count(own, "concurrencyLimit", 0),
         transmit_failed=_flag(own, "transmitFailed", True),
         outputs=read_flow_outputs(scope, own.get("outputs"), (*path, "outputs")),
         fetch_type=own.get("fetchType") or "AUTO",

@@ -9,7 +9,8 @@ from typing import Any
 from namespaces.errors import did_you_mean
 from namespaces.flows import scalars
 from namespaces.flows.findings import Findings
-from namespaces.flows.model import Check, Concurrency, ConcurrencyBehavior, FlowOutput, Input, Quota, Sla
+from namespaces.flows.model import FlowOutput, Input
+from namespaces.flows.moments import read_date, read_instant, read_time
 from namespaces.flows.reader import Path
 from namespaces.flows.regexes import pattern_fault
 from namespaces.flows.scope import Scope
@@ -68,11 +69,11 @@ def read_inputs(scope: Scope, value: Any, path: Path, *, inside: str = "") -> tu
         declared = _read_input(scope, item, place, inside)
         if declared is not None:
             found.append(declared)
-    _duplicates(scope.findings, [i.id for i in found], path, "input")
+    report_duplicates(scope.findings, [i.id for i in found], path, "input")
     return tuple(found)
 
 
-def _duplicates(findings: Findings, ids: list[str], path: Path, what: str) -> None:
+def report_duplicates(findings: Findings, ids: list[str], path: Path, what: str) -> None:
     repeated = [name for name in dict.fromkeys(ids) if name and ids.count(name) > 1] if len(set(ids)) < len(ids) else []
     if repeated:
         place = (*path, max(i for i, name in enumerate(ids) if name in repeated))
@@ -120,7 +121,7 @@ def _read_input(scope: Scope, item: dict[str, Any], place: Path, inside: str) ->
                 properties[key] = value
         elif key not in INPUT_COMMON:
             findings.unknown_property((*place, key), INPUT_COMMON | own, f"{kind} input")
-    common = _input_common(scope, item, kind, place)
+    common = _input_common(scope, item, place)
     check = _CHECKS.get(kind)
     if check is not None:
         check(scope, properties, item, place)
@@ -129,7 +130,7 @@ def _read_input(scope: Scope, item: dict[str, Any], place: Path, inside: str) ->
     return Input(id=name, type=kind, properties=properties, written=item, **common)
 
 
-def _input_common(scope: Scope, item: dict[str, Any], kind: str, place: Path) -> dict[str, Any]:
+def _input_common(scope: Scope, item: dict[str, Any], place: Path) -> dict[str, Any]:
     findings = scope.findings
     common: dict[str, Any] = {
         "required": scalars.boolean(findings, item.get("required"), (*place, "required"), True),
@@ -169,7 +170,7 @@ def _inside(findings: Findings, kind: str, item: dict[str, Any], place: Path, in
             findings.error("F027", (*place, key), f"'{key}' is not allowed inside an input of type {inside}")
 
 
-def _check_validator(scope: Scope, properties: dict[str, Any], item: dict[str, Any], place: Path) -> None:
+def _check_validator(scope: Scope, properties: dict[str, Any], _item: dict[str, Any], place: Path) -> None:
     if "validator" in properties:
         pattern = scalars.text(scope.findings, properties["validator"], (*place, "validator")) or ""
         fault = pattern_fault(pattern)
@@ -214,21 +215,19 @@ def _ordered(findings: Findings, properties: dict[str, Any], keys: tuple[str, st
         findings.error("F005", (*place, keys[0]), f"'{keys[0]}' must not be more than '{keys[1]}'")
 
 
-def _check_durations(scope: Scope, properties: dict[str, Any], item: dict[str, Any], place: Path) -> None:
+def _check_durations(scope: Scope, properties: dict[str, Any], _item: dict[str, Any], place: Path) -> None:
     found = {k: scalars.duration(scope.findings, properties[k], (*place, k)) for k in ("min", "max") if k in properties}
     _ordered(scope.findings, found, ("min", "max"), place)
 
 
 def _check_dates(scope: Scope, properties: dict[str, Any], item: dict[str, Any], place: Path) -> None:
-    from namespaces.values import ValueFault, read_date, read_datetime, read_time
-
-    read: Callable[[Any], Any] = {"DATE": read_date, "TIME": read_time, "DATETIME": read_datetime}[item["type"]]
+    read: Callable[[Any], Any] = {"DATE": read_date, "TIME": read_time, "DATETIME": read_instant}[item["type"]]
     found = {}
     for key in ("after", "before"):
         if key in properties:
             try:
                 found[key] = read(properties[key])
-            except ValueFault as fault:
+            except ValueError as fault:
                 scope.findings.error(scalars.UNREADABLE, (*place, key), str(fault))
     _ordered(scope.findings, found, ("after", "before"), place)
 
@@ -236,7 +235,8 @@ def _check_dates(scope: Scope, properties: dict[str, Any], item: dict[str, Any],
 def _check_file(scope: Scope, properties: dict[str, Any], item: dict[str, Any], place: Path) -> None:
     defaults = item.get("defaults")
     if defaults is not None and not (
-        isinstance(defaults, str) and (defaults.startswith(("nsfile://", "file://", "kestra://")) or is_expression(defaults))
+        isinstance(defaults, str)
+        and (defaults.startswith(("nsfile://", "file://", "kestra://")) or is_expression(defaults))
     ):
         scope.findings.error(
             "F031",
@@ -245,7 +245,9 @@ def _check_file(scope: Scope, properties: dict[str, Any], item: dict[str, Any], 
         )
     if "extension" in properties:
         scope.is_older("FILE extension", (*place, "extension"))
-        scope.findings.warning("F101", (*place, "extension"), "extension is deprecated: it is now allowedFileExtensions")
+        scope.findings.warning(
+            "F101", (*place, "extension"), "extension is deprecated: it is now allowedFileExtensions"
+        )
     if "allowedFileExtensions" in properties:
         where = (*place, "allowedFileExtensions")
         properties["allowedFileExtensions"] = scalars.texts(scope.findings, properties["allowedFileExtensions"], where)
@@ -260,7 +262,7 @@ def _item_type(scope: Scope, properties: dict[str, Any], place: Path) -> None:
         scope.findings.error("F002", (*place, "itemType"), f"Invalid type: {kind}{near}")
 
 
-def _check_array(scope: Scope, properties: dict[str, Any], item: dict[str, Any], place: Path) -> None:
+def _check_array(scope: Scope, properties: dict[str, Any], _item: dict[str, Any], place: Path) -> None:
     if properties.get("itemType") is None:
         scope.findings.required((*place, "itemType"))
     _item_type(scope, properties, place)
@@ -381,7 +383,7 @@ def read_flow_outputs(scope: Scope, value: Any, path: Path) -> tuple[FlowOutput,
                 required=required,
             )
         )
-    _duplicates(findings, [o.id for o in found], path, "output")
+    report_duplicates(findings, [o.id for o in found], path, "output")
     return tuple(found)
 
 
@@ -402,127 +404,3 @@ def read_label_map(scope: Scope, value: Any, path: Path) -> Any:
     if value is None or is_expression(value):
         return value
     return read_label_pairs(scope, value, path)
-
-
-def read_concurrency(scope: Scope, value: Any, path: Path) -> Concurrency | None:
-    written = scalars.a_map(scope.findings, value, path)
-    for key in written:
-        if key not in ("limit", "behavior"):
-            scope.findings.unknown_property((*path, key), ("limit", "behavior"), "concurrency")
-    if written.get("limit") is None:
-        scope.findings.required((*path, "limit"))
-        return None
-    limit = scalars.integer(scope.findings, written["limit"], (*path, "limit"), at_least=1)
-    behavior: ConcurrencyBehavior | None = ConcurrencyBehavior.QUEUE
-    if written.get("behavior") is not None:
-        behavior = scalars.enum(scope.findings, written["behavior"], (*path, "behavior"), ConcurrencyBehavior)
-    return Concurrency(limit=limit, behavior=behavior) if limit and behavior else None
-
-
-def _entries(scope: Scope, value: Any, path: Path, known: tuple[str, ...], what: str) -> list[tuple[dict[str, Any], Path]]:
-    found = []
-    for index, item in enumerate(scalars.a_list(scope.findings, value, path)):
-        place = (*path, index)
-        if not isinstance(item, dict):
-            scope.findings.error(scalars.WRONG_TYPE, place, f"must be a {what}: a map")
-            continue
-        for key in item:
-            if key not in known:
-                scope.findings.unknown_property((*place, key), known, what)
-        found.append((item, place))
-    return found
-
-
-_SLA_KEYS = ("id", "type", "duration", "assert", "behavior", "labels")
-
-
-def read_sla(scope: Scope, value: Any, path: Path) -> tuple[Sla, ...]:
-    findings = scope.findings
-    found: list[Sla] = []
-    for item, place in _entries(scope, value, path, _SLA_KEYS, "SLA"):
-        missing = [key for key in ("id", "type", "behavior") if item.get(key) is None]
-        for key in missing:
-            findings.required((*place, key))
-        if missing:
-            continue
-        kind = scalars.one_of(findings, item["type"], (*place, "type"), ("MAX_DURATION", "EXECUTION_ASSERTION"))
-        behavior = scalars.one_of(findings, item["behavior"], (*place, "behavior"), ("FAIL", "CANCEL", "NONE"))
-        needed = {"MAX_DURATION": "duration", "EXECUTION_ASSERTION": "assert"}.get(kind or "")
-        if needed and item.get(needed) is None:
-            findings.error("F025", (*place, needed), f"must not be null for an SLA of type {kind}")
-            continue
-        duration = None
-        if item.get("duration") is not None:
-            duration = scalars.duration(findings, item["duration"], (*place, "duration"))
-        if kind and behavior:
-            found.append(
-                Sla(
-                    id=scalars.text(findings, item["id"], (*place, "id")) or "",
-                    type=kind,
-                    behavior=behavior,
-                    duration=duration,
-                    assert_=scalars.text(findings, item.get("assert"), (*place, "assert")),
-                    labels=read_label_pairs(scope, item.get("labels"), (*place, "labels")),
-                )
-            )
-    _duplicates(findings, [s.id for s in found], path, "SLA")
-    return tuple(found)
-
-
-_CHECK_KEYS = ("condition", "when", "message", "style", "behavior")
-
-
-def read_checks(scope: Scope, value: Any, path: Path) -> tuple[Check, ...]:
-    findings = scope.findings
-    found: list[Check] = []
-    for item, place in _entries(scope, value, path, _CHECK_KEYS, "check"):
-        condition, when = item.get("condition"), item.get("when")
-        if when is not None:
-            scope.is_newer("when", (*place, "when"))
-        if condition is not None:
-            scope.is_older("check condition", (*place, "condition"))
-            if when is not None:
-                findings.error("F030", (*place, "condition"), "'condition' and 'when' are two names of one property")
-        if condition is None and when is None:
-            findings.error("F025", (*place, "when"), "must not be null")
-        if item.get("message") is None:
-            findings.error("F025", (*place, "message"), "must not be null")
-        made: dict[str, str] = {}
-        for key, allowed in (
-            ("style", ("ERROR", "SUCCESS", "WARNING", "INFO")),
-            ("behavior", ("BLOCK_EXECUTION", "FAIL_EXECUTION", "CREATE_EXECUTION")),
-        ):
-            if item.get(key) is not None:
-                made[key] = scalars.one_of(findings, item[key], (*place, key), allowed) or allowed[0]
-        written = when if when is not None else condition
-        found.append(
-            Check(
-                condition=scalars.text(findings, written, place) or "",
-                message=scalars.text(findings, item.get("message"), (*place, "message")) or "",
-                **made,
-            )
-        )
-    return tuple(found)
-
-
-def read_quotas(scope: Scope, value: Any, path: Path) -> tuple[Quota, ...]:
-    findings = scope.findings
-    scope.is_newer("quotas", path)
-    found: list[Quota] = []
-    listed = [value] if isinstance(value, dict) else value
-    for item, place in _entries(scope, listed, path, ("duration", "limit", "behavior"), "quota"):
-        missing = [key for key in ("duration", "limit") if item.get(key) is None]
-        for key in missing:
-            findings.required((*place, key))
-        if missing:
-            continue
-        duration = scalars.duration(findings, item["duration"], (*place, "duration"))
-        limit = scalars.integer(findings, item["limit"], (*place, "limit"), at_least=1)
-        behavior: str | None = "FAIL"
-        if item.get("behavior") is not None:
-            behavior = scalars.one_of(findings, item["behavior"], (*place, "behavior"), ("FAIL", "CANCEL"))
-        if duration is not None and duration.total_seconds() < 60:
-            findings.error("F005", (*place, "duration"), "must be at least PT1M")
-        elif duration and limit and behavior:
-            found.append(Quota(duration=duration, limit=limit, behavior=behavior))
-    return tuple(found)

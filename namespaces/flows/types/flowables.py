@@ -216,7 +216,7 @@ class Pause(_Block):
     outputs = Result
     pause_duration: DynamicDuration | None = None
     delay: DynamicDuration | None = None
-    behavior: Literal["RESUME", "WARN", "FAIL", "CANCEL"] = "RESUME"
+    behavior: Annotated[Literal["RESUME", "WARN", "FAIL", "CANCEL"], Dynamic] = "RESUME"
     on_resume: Inputs
     on_pause: OneTask
     tasks: Tasks
