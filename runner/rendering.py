@@ -26,6 +26,7 @@ from runner.engine.events import AttemptFinished
 from runner.engine.states import State
 from runner.engine.values import Execution, TaskRun
 from runner.logs import LEVELS, LogLine
+from runner.plugin import Metric
 from runner.rows import address
 from runner.view import Facts
 
@@ -132,8 +133,10 @@ class Place:
             here[last] = converted
         return outputs
 
-    def run_inline(self, value: Execution, run: TaskRun, epoch: int) -> tuple[AttemptFinished, list[LogLine]]:
-        """Run an inline task: its event and its log lines, masked."""
+    def run_inline(
+        self, value: Execution, run: TaskRun, epoch: int
+    ) -> tuple[AttemptFinished, list[LogLine], list[Metric]]:
+        """Run an inline task: its event, its log lines (masked) and its metrics."""
         clock = self.shared.clock
         task = self.flow.by_id[run.task_id]
         started = clock.now()
@@ -156,7 +159,7 @@ class Place:
             error=self.mask(error) if error else None,
             update=result.update,
         )
-        return event, lines
+        return event, lines, result.metrics
 
     def lines(
         self, task: Task, run: TaskRun, attempt: int, logs: Sequence[tuple[str, str]], at: datetime
@@ -187,7 +190,8 @@ class Place:
             outputs: Any = self._sealed(run.outputs)
             text = dump_json(outputs) if self._may_be_large(outputs) else ""
             if len(text) > OUTPUTS_IN_ROW:
-                path = f"/{self.flow.namespace.replace('.', '/')}/{self.flow.id}/executions/{self.facts.id}/outputs/{run.id}.json"
+                folder = f"/{self.flow.namespace.replace('.', '/')}/{self.flow.id}/executions/{self.facts.id}"
+                path = f"{folder}/outputs/{run.id}.json"
                 uri = self.shared.storage.put(path, text.encode())
                 kept[run.id] = (None, uri)
             else:
