@@ -76,6 +76,8 @@ class Pending:
     worker_id: str | None = None
     """Set on the claim of an attempt."""
     metrics: Sequence[Metric] = ()
+    secrets: frozenset[str] = frozenset()
+    """Secret texts the attempt has read: they are sealed in its outputs."""
 
 
 @dataclass(slots=True)
@@ -115,13 +117,19 @@ class Applier:
         self._lock = threading.Lock()
 
     def apply(
-        self, execution_id: str, event: AnyEvent, *, worker_id: str | None = None, metrics: Sequence[Metric] = ()
+        self,
+        execution_id: str,
+        event: AnyEvent,
+        *,
+        worker_id: str | None = None,
+        metrics: Sequence[Metric] = (),
+        secrets: frozenset[str] = frozenset(),
     ) -> bool:
         """Apply one event and return whether it changed anything (late and repeated events do not).
 
         Raises ``Unavailable`` when nothing could be committed; applying the same event again is harmless.
         """
-        pending = Pending(event, Future(), worker_id, metrics)
+        pending = Pending(event, Future(), worker_id, metrics, secrets)
         with self._lock:
             queue = self._queues.setdefault(execution_id, _Queue())
             queue.waiting.append(pending)
@@ -258,6 +266,7 @@ class Decision:
     def take(self, pending: Pending) -> bool:
         """Decide one event. A bug in deciding fails this execution with its reason, and nothing else."""
         event = pending.event
+        self.place.secrets.update(pending.secrets)
         try:
             changed = self._advance(event)
         except Exception as error:
