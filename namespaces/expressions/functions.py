@@ -6,6 +6,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 
+
 from namespaces.expressions.date_filters import date_, zone_of
 from namespaces.expressions.failures import RenderError
 from namespaces.expressions.operators import integers

@@ -294,7 +294,7 @@ def _expression(pattern: str) -> tuple[re.Pattern[str], tuple[str, ...]]:
         adjacent = index + 1 < len(tokens) and tokens[index + 1][1] > 0
         if letter in "ML":
             body = rf"\d{{{count},2}}" if count < 3 else "|".join(map(re.escape, names.months if count == 4 else names.months_short))
-        elif (letter in "Eec" and count >= 3) or letter == "E":
+        elif letter in "Eec" and count >= 3 or letter == "E":
             body = "|".join(map(re.escape, names.days if count == 4 else names.days_short))
         elif letter == "a":
             body = "[AaPp][Mm]"
