@@ -99,7 +99,7 @@ class RunContext(Protocol):
     def metric(self, metric: Metric) -> None: ...
 
     def open(self, uri: str) -> BinaryIO:
-        """Read a ``kestra://``, ``nsfile://`` or allowed ``file://`` URI. Raises when this execution may not read it."""
+        """Read a ``kestra://``, ``nsfile://`` or allowed ``file://`` URI; raises when the execution may not."""
         ...
 
     def store(self, name: str, content: bytes | BinaryIO | Path) -> str:

@@ -175,7 +175,7 @@ class SqliteDatabase:
                 run("SAVEPOINT unit")
                 try:
                     value = work(self._connection)
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - whatever the unit raises goes to its caller
                     run("ROLLBACK TO unit")
                     results.append((future, None, error))
                 else:
