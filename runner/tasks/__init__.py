@@ -19,13 +19,15 @@ class Implementation:
     """How a task type is run.
 
     ``raw``: properties handed over unrendered, because the implementation renders them itself (typed, or once
-    per row). ``forced``: properties rendered although the class does not mark them. ``needs_folder``: expressions
-    may use ``workingDir``, so the working folder exists before anything is rendered.
+    per row). ``forced``: properties rendered although the class does not mark them. ``render`` False: the
+    implementation reads ``context.task.properties`` itself and gets None. ``needs_folder``: expressions may use
+    ``workingDir``, so the working folder exists before anything is rendered.
     """
 
     run: Run
     raw: frozenset[str] = field(default_factory=frozenset)
     forced: frozenset[str] = field(default_factory=frozenset)
+    render: bool = True
     needs_folder: bool = False
 
 
@@ -33,35 +35,30 @@ CORE = "io.kestra.plugin.core."
 SCRIPTS = "io.kestra.plugin.scripts."
 
 _MODULES = {
-    "debug": "texts",
-    "log": "texts",
-    "output": "texts",
-    "metric": "texts",
-    "execution": "execution",
-    "flow": "flow",
-    "http": "http",
-    "kv": "kv",
-    "state": "state",
-    "storage": "storage",
-    "namespace": "namespace",
-    "trigger": "toggle",
-    "templating": "templated",
+    "debug.": "inline",
+    "log.Log": "inline",
+    "output.": "inline",
+    "execution.Resume": "acts",
+    "execution.Kill": "acts",
+    "execution.Count": "maintenance",
+    "execution.PurgeExecutions": "maintenance",
+    "execution.": "inline",
+    "log.": "maintenance",
+    "metric.": "acts",
+    "flow.Sleep": "acts",
+    "trigger.Toggle": "acts",
+    "http.": "http",
+    "kv.": "kv",
+    "state.": "state",
+    "storage.Split": "rows",
+    "storage.Reverse": "rows",
+    "storage.DeduplicateItems": "rows",
+    "storage.FilterItems": "rows",
+    "storage.": "storage",
+    "namespace.": "namespace",
+    "templating.": "templated",
 }
-"""Package of a core type to the module here; a few types live elsewhere, see ``_ELSEWHERE``."""
-
-_ELSEWHERE = {
-    CORE + "log.Fetch": "maintenance",
-    CORE + "log.PurgeLogs": "maintenance",
-    CORE + "execution.Count": "maintenance",
-    CORE + "execution.PurgeExecutions": "maintenance",
-    CORE + "kv.PurgeKV": "maintenance",
-    CORE + "flow.PurgeFlows": "maintenance",
-    CORE + "storage.LocalFiles": "localfiles",
-    CORE + "storage.Split": "rows",
-    CORE + "storage.Reverse": "rows",
-    CORE + "storage.DeduplicateItems": "rows",
-    CORE + "storage.FilterItems": "rows",
-}
+"""Beginning of a core type's name to the module here; the first that fits counts."""
 
 _found: dict[str, Implementation | None] = {}
 
@@ -78,12 +75,14 @@ def find(type_name: str, task_type: type[Any] | None = None) -> Implementation |
 
 
 def _built_in(type_name: str) -> Implementation | None:
-    module = _ELSEWHERE.get(type_name)
-    if module is None and type_name.startswith(CORE):
-        module = _MODULES.get(type_name[len(CORE) :].partition(".")[0])
-    elif type_name.startswith(SCRIPTS):
-        module = "scripts"
+    if type_name.startswith(SCRIPTS):
+        module: str | None = "scripts"
+    elif type_name.startswith(CORE):
+        name = type_name[len(CORE) :]
+        module = next((module for start, module in _MODULES.items() if name.startswith(start)), None)
+    else:
+        module = None
     if module is None:
         return None
-    tasks: dict[str, Implementation] = importlib.import_module(f"runner.tasks.{module}").TASKS
-    return tasks.get(type_name)
+    known: dict[str, Implementation] = importlib.import_module(f"runner.tasks.{module}").TASKS
+    return known.get(type_name)
