@@ -98,6 +98,17 @@ class _Compiled:
 _cache: TextCache[_Compiled] = TextCache(entries=4096, characters=16 * 1024 * 1024)
 
 
+def resize_cache(*, entries: int, characters: int) -> None:
+    """Replaces the cache of compiled texts by an empty one of another size; for renderer processes."""
+    global _cache
+    _cache = TextCache(entries=entries, characters=characters)
+
+
+def warm() -> None:
+    """Loads parser, compiler and filters, so that the first rendering does not pay for it."""
+    compiled("{{ '' }}").ready()
+
+
 def compiled(text: str) -> _Compiled:
     """The cached tree and program of a text."""
     found = _cache.get(text)
