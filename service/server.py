@@ -89,6 +89,9 @@ class Server:
         self.port = port
         self._threads = threads
         self._busy = 0
+        self._stopping = threading.Event()
+        # Streams look at the event, so that they end by themselves when the server stops.
+        self._environ = {**_ENVIRON, "lanner.stopping": self._stopping}
         self._idle = threading.Condition()
         self._signal: Any = None
         self._kept: tuple[Any, ...] = ()
@@ -129,9 +132,14 @@ class Server:
         return self.port
 
     def stop(self, drain_s: float = 10.0) -> bool:
-        """Accept nothing more and wait for the requests in progress; False when some were left after ``drain_s``."""
+        """Accept nothing more and wait for the requests in progress; False when some were left after ``drain_s``.
+
+        After False the process must end by ``os._exit``: a thread of the listener that comes back to a finished
+        interpreter aborts it.
+        """
         if self._signal is None:
             return True
+        self._stopping.set()
         self._signal.set()
         self._signal = None
         deadline = time.monotonic() + drain_s
@@ -150,7 +158,7 @@ class Server:
             self._busy += 1
         start = _Start()
         try:
-            body = self._app(_ENVIRON | scope, start)
+            body = self._app(self._environ | scope, start)
             if isinstance(body, list):
                 protocol.response_bytes(start.status, start.headers, b"".join(body))
             else:
