@@ -381,6 +381,7 @@ def read_flow_outputs(scope: Scope, value: Any, path: Path) -> tuple[FlowOutput,
                 description=scalars.text(findings, item.get("description"), (*place, "description")),
                 display_name=scalars.text(findings, item.get("displayName"), (*place, "displayName")),
                 required=required,
+                properties={"itemType": item["itemType"]} if item.get("itemType") is not None else {},
             )
         )
     report_duplicates(findings, [o.id for o in found], path, "output")
