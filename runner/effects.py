@@ -71,7 +71,7 @@ class Effects:
             return
         except Exception as error:
             log.exception("effect %s of %s failed", payload["do"], message.key, extra={"action": "effect_failed"})
-            if message.attempts < 5:  # noqa: PLR2004 - R3: five recoveries
+            if message.attempts < 5:
                 self._postpone(message)
                 return
             self._executions.apply(
@@ -100,6 +100,10 @@ class Effects:
         if state.terminal:
             self._database.write(lambda tx: self._ended(tx, execution_id, state.value))
         self._listener.announce(execution_id, state.value, int(payload["at"]))
+
+    def announce_unborn(self, row: Any) -> None:
+        """An execution that was created FAILED never passed the engine, but has listeners all the same."""
+        self._announce(row.id, {"state": row.state, "at": len(row.history or ())})
 
     def _tell_parent(self, row: Any, state: State) -> None:
         parent = self._database.read(
