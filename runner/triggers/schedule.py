@@ -198,6 +198,11 @@ def edited(rules: Rules, state: ScheduleState, now: datetime) -> Outcome:
     return Outcome(decisions=(row,), state=_with_next(rules, moved))
 
 
+def refreshed(rules: Rules, state: ScheduleState) -> ScheduleState:
+    """Something but the timing was changed: watermark and backfill stay."""
+    return _with_next(rules, state)
+
+
 def disabled(state: ScheduleState) -> ScheduleState:
     return replace(state, disabled=True, next_at=None)
 
