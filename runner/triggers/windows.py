@@ -91,8 +91,7 @@ class Window:
 
 
 def _at(midnight: datetime, clock: time, zone: tzinfo) -> datetime:
-    moment = datetime.combine(midnight.date(), clock.replace(tzinfo=None))
-    return moment.replace(tzinfo=clock.tzinfo or zone).astimezone(UTC)
+    return datetime.combine(midnight.date(), clock).replace(tzinfo=zone).astimezone(UTC)
 
 
 def of_preconditions(written: Mapping[str, Any] | None, zone: tzinfo) -> Window:
@@ -100,9 +99,9 @@ def of_preconditions(written: Mapping[str, Any] | None, zone: tzinfo) -> Window:
     value = written or {}
     kind = WindowType(value.get("type") or WindowType.DURATION)
     if kind is WindowType.DEADLINE:
-        return Window(type=kind, end=_time(value.get("deadline")), zone=zone)
+        return _daily(kind, time(), _time(value.get("deadline")), zone)
     if kind is WindowType.DAILY:
-        return Window(type=kind, begin=_time(value.get("startTime")), end=_time(value.get("endTime")), zone=zone)
+        return _daily(kind, _time(value.get("startTime")), _time(value.get("endTime")), zone)
     return Window(
         type=kind,
         length=_duration(value.get("window"), DAY),
@@ -116,19 +115,21 @@ def of_depends_on(written: Mapping[str, Any], zone: tzinfo) -> Window:
     if written.get("timezone"):
         zone = zone_of(str(written["timezone"]))
     if written.get("deadline") is not None:
-        return Window(type=WindowType.DEADLINE, end=_time(written["deadline"]), zone=zone)
+        return _daily(WindowType.DEADLINE, time(), _time(written["deadline"]), zone)
     if written.get("from") is not None or written.get("to") is not None:
-        return Window(
-            type=WindowType.DAILY,
-            begin=_time(written.get("from") or "00:00"),
-            end=_time(written.get("to") or "23:59:59.999999"),
-            zone=zone,
-        )
+        begin, end = _time(written.get("from") or "00:00"), _time(written.get("to") or "23:59:59.999999")
+        return _daily(WindowType.DAILY, begin, end, zone)
     if written.get("lookback") is not None:
         return Window(type=WindowType.SLIDING, length=_duration(written["lookback"], DAY), zone=zone)
     return Window(
         length=_duration(written.get("every"), DAY), advance=_duration(written.get("offset"), timedelta()), zone=zone
     )
+
+
+def _daily(kind: WindowType, begin: time, end: time, zone: tzinfo) -> Window:
+    """Times with an offset are read in that offset, whatever the window's zone."""
+    zone = end.tzinfo or begin.tzinfo or zone
+    return Window(type=kind, begin=begin.replace(tzinfo=None), end=end.replace(tzinfo=None), zone=zone)
 
 
 def zone_of(text: str) -> tzinfo:
