@@ -14,7 +14,7 @@ from namespaces import crash
 from namespaces.errors import LannerError, Unavailable
 from namespaces.flows.model import Subflow
 from namespaces.ids import derived_id
-from namespaces.labels import parse_labels
+from namespaces.labels import read_labels
 from namespaces.store import outbox
 from namespaces.store.outbox import Message
 from runner import view
@@ -214,7 +214,12 @@ class Effects:
         labels: dict[str, str] = {}
         if task.inherit_labels:
             labels.update((k, v) for k, v in loaded.value.labels if not k.startswith("system."))
-        labels.update(parse_labels(scene.value(task.labels)) if task.labels else ())
+        if task.labels:
+            pairs, faults = read_labels(scene.value(task.labels))
+            wrong = [fault for fault in faults if not fault.warning]
+            if wrong:
+                raise LannerError(f"labels: {wrong[0].message}", code="bad_labels")
+            labels.update(pairs)
         correlation = dict(loaded.value.labels).get("system.correlationId", loaded.facts.id)
         variables: dict[str, Any] = {
             "executionId": facts.id,

@@ -26,9 +26,7 @@ from namespaces.expressions import PORT_NAMES, Limits, Ports, RenderError
 from namespaces.expressions.failures import LimitReached, RefusedOutside, SyntaxProblem
 from runner.renderer_frames import FrameTooLarge, length_of, packed, unpacked
 
-_CODE = (
-    "import sys; sys.path[:0] = sys.argv[1:]; from runner.renderer_child import main; main()"
-)
+_CODE = "import sys; sys.path[:0] = sys.argv[1:]; from runner.renderer_child import main; main()"
 _LIBRARIES = ("jinja2", "markupsafe", "orjson", "yaml", "jq", "amazon", "holidays", "babel", "cryptography", "tzdata",
               "cffi", "_cffi_backend", "dateutil", "six", "jsonconversion")  # fmt: skip
 _START_S = 30.0
@@ -229,9 +227,7 @@ class Renderer:
             return text
         bounds = limits or self._limits
         if not recursive and expressions.parse(text).cheap:
-            return expressions.render(
-                text, context, ports, now=now, zone=zone, limits=bounds, restricted=restricted
-            )
+            return expressions.render(text, context, ports, now=now, zone=zone, limits=bounds, restricted=restricted)
         value = self._remote(text, context, ports, now, zone, bounds, False, recursive, restricted)
         assert isinstance(value, str)
         return value

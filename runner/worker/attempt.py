@@ -186,7 +186,13 @@ class AttemptRunner:
         )
 
     def running(
-        self, live: Live, claim: Claim, sink: LogSink, masker: Masker, folder: Path | None = None, seen: Seen | None = None
+        self,
+        live: Live,
+        claim: Claim,
+        sink: LogSink,
+        masker: Masker,
+        folder: Path | None = None,
+        seen: Seen | None = None,
     ) -> Running:
         """The context of a task. Raises ``LannerError`` when its variables cannot be had."""
         seen = seen or self._context_of(claim)
@@ -261,13 +267,9 @@ class AttemptRunner:
                     code="output_too_large",
                     hint="write a file and give its URI",
                 )
-        return Outcome(
-            state=output.state, outputs=values, update=output.update, info={**running.info, **output.info}
-        )
+        return Outcome(state=output.state, outputs=values, update=output.update, info={**running.info, **output.info})
 
-    def _after_error(
-        self, live: Live, running: Running, error: Exception, sink: LogSink, masker: Masker
-    ) -> Outcome:
+    def _after_error(self, live: Live, running: Running, error: Exception, sink: LogSink, masker: Masker) -> Outcome:
         outputs = error.outputs if isinstance(error, RunFailed) else None
         info = {**running.info, **(error.info if isinstance(error, RunFailed) else {})}
         if live.killed:
@@ -318,9 +320,7 @@ class AttemptRunner:
 
         self.services.deadlines.after(self.services.limits.unresponsive_s, give_up)
 
-    def _report(
-        self, live: Live, running: Running | None, outcome: Outcome, began: datetime, sink: LogSink
-    ) -> None:
+    def _report(self, live: Live, running: Running | None, outcome: Outcome, began: datetime, sink: LogSink) -> None:
         with live.lock:
             if live.reported:
                 return
@@ -383,5 +383,3 @@ def _timeout_message(running: Running) -> str:
     from datetime import timedelta
 
     return f"Timeout after {format_duration(timedelta(seconds=running.timeout_s or 0))}"
-
-

@@ -64,7 +64,8 @@ def _property(field: FieldInfo) -> Property:
     bases = _bases(field.annotation)
     text = str in bases or Any in bases or object in bases
     structured = not text and any(
-        base in (list, dict, tuple, set, frozenset) or (isinstance(base, type) and issubclass(base, (BaseModel, Mapping)))
+        base in (list, dict, tuple, set, frozenset)
+        or (isinstance(base, type) and issubclass(base, (BaseModel, Mapping)))
         for base in bases
     )
     return Property(_field_marked(field), structured, text, field.is_required())

@@ -154,9 +154,7 @@ class Running:
             return None
         if task_type is None:
             return self.render(dict(written))
-        return render_properties(
-            task_type, written, self.render, raw=implementation.raw, forced=implementation.forced
-        )
+        return render_properties(task_type, written, self.render, raw=implementation.raw, forced=implementation.forced)
 
     # -- log, metrics ----------------------------------------------------------------------------------------------
 
@@ -222,9 +220,7 @@ class Running:
 
     def storage_path(self, name: str) -> str:
         """Where a file of this task run is kept."""
-        folder = blobs.task_folder(
-            self.flow.namespace, self.flow.id, self.execution_id, self.task.id, self.task_run_id
-        )
+        folder = blobs.task_folder(self.flow.namespace, self.flow.id, self.execution_id, self.task.id, self.task_run_id)
         return f"{folder}/{name}"
 
     def store(self, name: str, content: Content) -> str:
