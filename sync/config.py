@@ -349,9 +349,7 @@ def _checked_auth(written: _Source, scheme: str, refuse: Callable[..., Configura
     return auth
 
 
-def _validate(
-    model: type[M], values: Mapping[str, Any], path: tuple[str | int, ...], locate: Locate | None
-) -> M:
+def _validate(model: type[M], values: Mapping[str, Any], path: tuple[str | int, ...], locate: Locate | None) -> M:
     if not isinstance(values, Mapping):
         raise ConfigurationError(f"expected a mapping, got {type(values).__name__}", where=_where(path, locate))
     try:

@@ -55,9 +55,7 @@ def spawn(arguments: Sequence[str], environment: dict[str, str], cwd: Path, **op
     import git.cmd  # heavy, and only needed when something is synced
 
     command = [ENV_PROGRAM, "-i", *(f"{name}={value}" for name, value in environment.items()), *arguments]
-    started = git.cmd.Git(str(cwd)).execute(
-        command, as_process=True, start_new_session=True, close_fds=True, **options
-    )
+    started = git.cmd.Git(str(cwd)).execute(command, as_process=True, start_new_session=True, close_fds=True, **options)
     process: subprocess.Popen[bytes] = started.proc  # type: ignore[assignment]
     # Taken out of its wrapper: that would only ever kill the one process, and check the status in its own way.
     started.proc = None

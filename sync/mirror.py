@@ -16,13 +16,13 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from sync.commits import parse_commit
 from sync.credentials import access, base_environment, prepare_folder
 from sync.errors import MirrorBroken, Stopped, SyncFailed
 from sync.git import Finished, Objects, classify, find_git, run
+from sync.inventory import Change, Entry
 from sync.model import Commit, GitSource, Settings
 
 log = logging.getLogger("lanner.sync.mirror")
@@ -31,24 +31,6 @@ LOCAL_TIMEOUT_S = 300.0
 READY = "lanner-ready"
 _STALE = re.compile(r".*\.lock|.*\.tmp|tmp_(pack|idx|rev|obj)_.*|.*\.tmp-.*")
 _LOCATION = re.compile(r"(?im)location: *(\S+)")
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One file in a tree. ``size`` is -1 where git was not asked for it."""
-
-    path: str
-    mode: str
-    oid: str
-    size: int = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One difference between two trees; ``entry`` is None for a path that is gone."""
-
-    path: str
-    entry: Entry | None
 
 
 class Mirror:
@@ -71,7 +53,9 @@ class Mirror:
     def path(self) -> Path | None:
         """The mirror in use: the highest number that was finished, None before the first fetch."""
         try:
-            numbers = [int(entry.name[:-4]) for entry in os.scandir(self.folder) if re.fullmatch(r"\d+\.git", entry.name)]
+            numbers = [
+                int(entry.name[:-4]) for entry in os.scandir(self.folder) if re.fullmatch(r"\d+\.git", entry.name)
+            ]
         except FileNotFoundError:
             return None
         for number in sorted(numbers, reverse=True):
@@ -127,7 +111,9 @@ class Mirror:
             raise self._failure(finished, "git ls-remote")
         # Patterns match tails too: refs/heads/x/refs/heads/main answers for refs/heads/main.
         refs = dict(
-            reversed(line.split("\t", 1)) for line in finished.output.decode("utf-8", "replace").splitlines() if "\t" in line
+            reversed(line.split("\t", 1))
+            for line in finished.output.decode("utf-8", "replace").splitlines()
+            if "\t" in line
         )
         oid = refs.get(name + "^{}") or refs.get(name)
         if oid is None:

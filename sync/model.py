@@ -6,6 +6,7 @@ Built from configuration by ``sync.config``; rows become these values in ``sync.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,7 +16,6 @@ from typing import Any
 
 from namespaces.errors import Problem
 from namespaces.ownership import SourceRule
-from namespaces.store.base import dump_json
 from sync.addresses import Address
 
 MIB = 1024 * 1024
@@ -175,7 +175,7 @@ class GitSource:
             [str(getattr(self.apply, name)) for name in self.apply.__slots__],
             extra,
         ]  # fmt: skip
-        return hashlib.sha256(dump_json(facts).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
