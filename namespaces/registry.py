@@ -61,7 +61,9 @@ class Registry:
                 self._cache.move_to_end(key)
         if found is None:
             reading = self.read(stored.text, namespace=stored.namespace)
-            found = self._with_revision(reading.flow, stored.revision) if reading.flow else InvalidFlow(reading.problems)
+            found = (
+                self._with_revision(reading.flow, stored.revision) if reading.flow else InvalidFlow(reading.problems)
+            )
             with self._lock:
                 self._cache[key] = found
                 while len(self._cache) > CACHED_FLOWS:
