@@ -21,41 +21,29 @@ class Ref(Section):
 
     branch: str | None = Field(None, description="Branch to follow.")
     tag: str | None = Field(None, description="Tag to follow.")
-    semver: str | None = Field(None, description="Newest tag in this range.")
     commit: str | None = Field(None, description="Full commit SHA; never moves.")
     name: str | None = Field(None, description="Full name, `refs/…`.")
 
     @model_validator(mode="after")
     def _one(self) -> Ref:
-        if sum(value is not None for value in (self.branch, self.tag, self.semver, self.commit, self.name)) != 1:
-            raise ValueError("must name exactly one of branch, tag, semver, commit, name")
+        if sum(value is not None for value in (self.branch, self.tag, self.commit, self.name)) != 1:
+            raise ValueError("must name exactly one of branch, tag, commit, name")
         return self
 
 
-class GithubApp(Section):
-    id: str = Field(description="Number of the app.")
-    installation_id: str = Field(description="Number of its installation.")
-    private_key: Credential = Field(description="Reference to the key.")
-    api_url: str | None = Field(None, description="API address of a GitHub Enterprise server.")
-
-
 class Auth(Section):
-    type: Literal["none", "token", "ssh", "github_app", "command"] = Field("none", description="Kind of credential.")
+    type: Literal["none", "token", "ssh"] = Field("none", description="Kind of credential.")
     username: str = Field("x-access-token", description="User name that goes with the token.")
     token: Credential | None = Field(None, description="Reference to an access token.")
     private_key: Credential | None = Field(None, description="Reference to an SSH private key.")
     passphrase: Credential | None = Field(None, description="Reference to the passphrase of the key.")
     known_hosts: Credential | None = Field(None, description="Reference to the pinned host keys; required for ssh.")
-    app: GithubApp | None = Field(None, description="GitHub App.")
-    command: Names = Field([], description="Program and arguments; it prints a token and runs for each fetch.")
 
     @model_validator(mode="after")
     def _complete(self) -> Auth:
         needs = {
             "token": ("token",),
             "ssh": ("private_key", "known_hosts"),
-            "github_app": ("app",),
-            "command": ("command",),
         }.get(self.type, ())
         missing = [name for name in needs if not getattr(self, name)]
         if missing:
@@ -65,14 +53,12 @@ class Auth(Section):
 
 class Tls(Section):
     ca: Credential | None = Field(None, description="Reference to a CA bundle.")
-    client_cert: Credential | None = Field(None, description="Reference to a client certificate.")
-    client_key: Credential | None = Field(None, description="Reference to its key.")
 
 
 class Fetch(Section):
     depth: int = Field(0, ge=0, description="Commits of history; 0 fetches the whole history of the ref.")
     max_pack_bytes: Size = Field(2 * 2**30, description="Largest pack accepted.")
-    fsck: Literal["strict", "off"] = Field("strict", description="Check objects on arrival.")
+    fsck: Literal["strict"] = Field("strict", description="Check objects on arrival.")
 
 
 class SourceLimits(Section):
@@ -86,13 +72,6 @@ class Guard(Section):
     max_deletes: int = Field(20, ge=0, description="Deletions in one plan that need no approval.")
     max_delete_percent: int = Field(30, ge=0, le=100, description="The same as a share of what is applied.")
     min_items_for_percent: int = Field(10, ge=0, description="Below this many items the share is not looked at.")
-
-
-class Window(Section):
-    kind: Literal["deny", "allow"] = Field("deny", description="Whether syncs are applied inside or outside.")
-    cron: str = Field(description="When the window opens.")
-    duration: Duration = Field(description="How long it stays open.")
-    timezone: str = Field("UTC", description="Zone of `cron`.")
 
 
 class Apply(Section):
@@ -109,14 +88,6 @@ class Apply(Section):
         None, description="When folder and YAML disagree; default by layout."
     )
     unresolved_reference: Literal["warn", "error"] = Field("warn", description="Reference to an unknown flow.")
-    after: Names = Field([], description="Sources that must be Synced first.")
-    windows: list[Window] = Field([], description="When plans may be applied.")
-
-
-class Verify(Section):
-    mode: Literal["none", "head", "range", "namespace"] = Field("none", description="Which commits must be signed.")
-    ssh_allowed_signers: Credential | None = Field(None, description="Reference to a list of SSH signers.")
-    gpg_keyring: Credential | None = Field(None, description="Reference to a GPG key ring.")
 
 
 class Hook(Section):
@@ -135,33 +106,8 @@ class Hook(Section):
     ] = Field(description="Who sends the push webhook; never guessed.")
     secrets: list[Credential] = Field([], description="References; several during rotation.")
     id: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]{16,64}$", description="Address of the hook; made if absent.")
-
-
-class StatusReport(Section):
-    enabled: bool = Field(True, description="Report commit statuses to the host.")
-    api_token: Credential | None = Field(None, description="Reference to the token for it.")
-    context: str = Field("lanner", description="Name of the status.")
-
-
-class Writeback(Section):
-    enabled: bool = Field(False, description="Let the pages commit to the repository.")
-    branch_prefix: str = Field("lanner/", description="Branches it makes begin with this.")
-    pull_request: bool = Field(True, description="Open a pull request.")
-    direct: bool = Field(False, description="Allow commits on the followed branch itself.")
-
-
-class SourceBindings(Section):
-    from_git: bool = Field(False, description="Let `namespace.yaml` grant roles.")
-    max_role: str = Field("maintainer", description="Highest role it may grant.")
-
-
-class Previews(Section):
-    enabled: bool = Field(False, description="Run flows of pull requests in preview namespaces.")
-    refs: Names = Field(["refs/pull/*/head"], description="Refs that get a preview.")
-    ttl: Duration = Field("7d", validate_default=True, description="Life of a preview.")
-    max: int = Field(10, ge=0, description="Previews at once.")
-    secrets: Literal["none", "inherit"] = Field("none", description="Secrets that previews see.")
-    triggers: bool = Field(False, description="Whether their triggers fire.")
+    username: str = Field("", description="User name that Azure DevOps sends.")
+    header: str = Field("", description="Header that carries the secret, where the provider lets one choose.")
 
 
 class SourceDefaults(Section):
@@ -192,12 +138,7 @@ class Source(Section):
     fetch: Fetch = Field(default_factory=Fetch, description="How much is fetched.")
     limits: SourceLimits = Field(default_factory=SourceLimits, description="How much is accepted.")
     apply: Apply = Field(default_factory=Apply, description="How plans are applied.")
-    verify: Verify = Field(default_factory=Verify, description="Signatures.")
     webhook: Hook | None = Field(None, description="Push webhook.")
-    status: StatusReport = Field(default_factory=StatusReport, description="Commit statuses.")
-    writeback: Writeback = Field(default_factory=Writeback, description="Commits made by the pages.")
-    bindings: SourceBindings = Field(default_factory=SourceBindings, description="Roles given by the repository.")
-    previews: Previews = Field(default_factory=Previews, description="Previews of pull requests.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Source:

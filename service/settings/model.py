@@ -6,10 +6,11 @@ Every field says its help in one sentence: `docs/reference/settings.md` is made 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, field_validator, model_validator
 
 from service.settings.base import Section
 from service.settings.git import Git
@@ -231,6 +232,8 @@ class Settings(Section):
     limits: Limits = Field(default_factory=Limits)
     retention: Retention = Field(default_factory=Retention)
 
+    _credentials: dict[str, Credential] = PrivateAttr(default_factory=dict)
+
     @model_validator(mode="after")
     def _possible(self) -> Settings:
         if self.auth.mode == "none" and not is_loopback(self.server.host):
@@ -239,7 +242,19 @@ class Settings(Section):
             )
         if self.dispatch.kind == "celery" and self.database_url.startswith("sqlite"):
             raise ValueError("dispatch.kind celery needs PostgreSQL: set database.url")
+        self._credentials.update((credential.reference, credential) for credential in _credentials_in(self))
         return self
+
+    def resolve(self, reference: str, secret: Callable[[str], str] | None = None) -> str:
+        """The value behind a reference that stands in this configuration. Raises ``ConfigurationError``.
+
+        Variables answer with what they held when the settings were read; files are read again each time.
+        """
+        return self._credentials.get(reference, Credential(reference)).resolve(secret)
+
+    def git_section(self) -> dict[str, Any]:
+        """The `git` section as plain values, references as written: what ``sync.config.parse_git`` takes."""
+        return self.git.model_dump(mode="json", exclude_none=True)
 
     @property
     def database_url(self) -> str:
@@ -275,3 +290,14 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def _credentials_in(value: Any) -> Iterator[Credential]:
+    if isinstance(value, Credential):
+        yield value
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _credentials_in(getattr(value, name))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _credentials_in(item)
