@@ -262,6 +262,13 @@ class Settings(Section):
         return self.database.url or f"sqlite:///{(self.data_dir / 'lanner.db').absolute()}"
 
     @property
+    def sqlite_file(self) -> Path | None:
+        """The SQLite file, or None with another database."""
+        if not self.database_url.startswith("sqlite"):
+            return None
+        return Path(self.database_url.partition(":///")[2])
+
+    @property
     def storage_url(self) -> str:
         return self.storage.url or str((self.data_dir / "storage").absolute())
 
