@@ -14,17 +14,18 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
 from namespaces.clock import Clock
 from namespaces.errors import LannerError, Unavailable
-from namespaces.flows.catalog import Catalog
-from namespaces.flows.model import Flow, Runnable, Task
+from namespaces.flows.model import Flow, Runnable, WorkingDirectory
 from namespaces.registry import Registry
 from namespaces.store.db import Database
 from namespaces.store.nudges import Nudges
+from namespaces.store.outbox import Message
 from runner import asking
 from runner.engine.advance import advance
 from runner.engine.effects import (
@@ -44,9 +45,11 @@ from runner.engine.effects import (
     StartTimer,
     StoreValues,
 )
-from runner.engine.events import AnyEvent, Answered, AttemptFinished, AttemptStarted, BlockFinished, Broken
+from runner.engine.events import AnyEvent, Answered, AttemptFinished, AttemptStarted, BlockFinished, Broken, Pause
 from runner.engine.step import Step
+from runner.engine.states import State
 from runner.engine.values import Execution, TaskRun
+from runner.inline import INLINE
 from runner.logs import LEVELS, LogLine
 from runner.plugin import Metric
 from runner.rendering import Place, Rendering
@@ -62,6 +65,8 @@ INLINE_BATCH = 250
 INLINE_SECONDS = 0.25
 """And at most this long, so that a watcher sees progress."""
 STALE_RETRIES = 20
+HOLD = timedelta(seconds=5)
+"""Whoever writes a message carries it out at once; after this long anybody may."""
 
 
 @dataclass(slots=True)
@@ -71,6 +76,8 @@ class Pending:
     worker_id: str | None = None
     """Set on the claim of an attempt."""
     metrics: Sequence[Metric] = ()
+    secrets: frozenset[str] = frozenset()
+    """Secret texts the attempt has read: they are sealed in its outputs."""
 
 
 @dataclass(slots=True)
@@ -78,9 +85,8 @@ class Outcome:
     """What is to be done once the write is committed."""
 
     dispatches: list[Dispatch] = field(default_factory=list)
-    messages: list[int] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
     timers: bool = False
-    more: list[Dispatch] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -96,15 +102,13 @@ class Applier:
         self,
         database: Database,
         registry: Registry,
-        catalog: Catalog,
         clock: Clock,
         nudges: Nudges,
         rendering: Rendering,
-        after_commit: Callable[[str, Task | None, Outcome, Flow], None],
+        after_commit: Callable[[str, Flow, Outcome], None],
     ) -> None:
         self._database = database
         self._registry = registry
-        self._catalog = catalog
         self._clock = clock
         self._nudges = nudges
         self._rendering = rendering
@@ -113,13 +117,19 @@ class Applier:
         self._lock = threading.Lock()
 
     def apply(
-        self, execution_id: str, event: AnyEvent, *, worker_id: str | None = None, metrics: Sequence[Metric] = ()
+        self,
+        execution_id: str,
+        event: AnyEvent,
+        *,
+        worker_id: str | None = None,
+        metrics: Sequence[Metric] = (),
+        secrets: frozenset[str] = frozenset(),
     ) -> bool:
         """Apply one event and return whether it changed anything (late and repeated events do not).
 
         Raises ``Unavailable`` when nothing could be committed; applying the same event again is harmless.
         """
-        pending = Pending(event, Future(), worker_id, metrics)
+        pending = Pending(event, Future(), worker_id, metrics, secrets)
         with self._lock:
             queue = self._queues.setdefault(execution_id, _Queue())
             queue.waiting.append(pending)
@@ -161,11 +171,31 @@ class Applier:
             try:
                 self._finish(decision)
             except Stale:
+                if decision.version != loaded.version:
+                    # The events are in; only inline tasks are left, and whoever was faster left them open.
+                    self.drive(execution_id)
+                    return results
                 # Another process was faster; spread out those that met.
                 time.sleep(random.uniform(0, 0.005) * (attempt + 1))  # noqa: S311
                 continue
             return results
         raise Unavailable(f"execution '{execution_id}' is too busy", hint="try again")
+
+    def drive(self, execution_id: str) -> None:
+        """Run what is ready and owned by nobody: after a crash, a lost message, a resume. Harmless at any time."""
+        for _ in range(STALE_RETRIES):
+            loaded = self._database.read(lambda c: load(c, execution_id, [Pause(at=self._clock.now())]))
+            if loaded is None or loaded.value.state not in (State.RUNNING, State.RETRYING):
+                return
+            decision = Decision(self, self._flow(loaded), loaded)
+            ready = decision.ready()
+            try:
+                self._finish(decision)
+            except Stale:
+                continue
+            if ready:
+                self._after_commit(execution_id, decision.flow, Outcome(dispatches=ready))
+            return
 
     def _flow(self, loaded: Loaded) -> Flow:
         facts = loaded.facts
@@ -182,8 +212,12 @@ class Applier:
             now = self._clock.now()
             change, outcome = decision.change()
             version = decision.version
-            ids = self._database.write(lambda tx: write(tx, change, version=version, now=now, topic=TOPIC))
-            outcome.messages = ids
+            held = now + HOLD
+            ids = self._database.write(lambda tx: write(tx, change, version=version, now=now, topic=TOPIC, due_at=held))
+            outcome.messages = [
+                Message(message_id, TOPIC, key, payload, 0)
+                for message_id, (key, payload) in zip(ids, change.messages, strict=True)
+            ]
             decision.committed()
             execution = decision.value
             self._nudges.send(f"execution:{execution.id}")
@@ -191,7 +225,7 @@ class Applier:
                 self._nudges.send(f"logs:{execution.id}")
             if execution.state is not change.before.state:
                 self._nudges.send("executions")
-            self._after_commit(execution.id, None, outcome, decision.flow)
+            self._after_commit(execution.id, decision.flow, outcome)
             if not decision.inline_waits:
                 return
 
@@ -232,6 +266,7 @@ class Decision:
     def take(self, pending: Pending) -> bool:
         """Decide one event. A bug in deciding fails this execution with its reason, and nothing else."""
         event = pending.event
+        self.place.secrets.update(pending.secrets)
         try:
             changed = self._advance(event)
         except Exception as error:
@@ -342,8 +377,25 @@ class Decision:
             and not task.log_to_file
             and task.task_cache is None
             and task.timeout is None
-            and self._applier._catalog.is_inline(task.type)  # noqa: SLF001
+            and task.type in INLINE
         )
+
+    def ready(self) -> list[Dispatch]:
+        """Attempts that wait for a worker and that nobody has claimed; inline ones are taken up here."""
+        waiting: list[Dispatch] = []
+        for run in self.value.runs.values():
+            task = self.flow.by_id.get(run.task_id)
+            if (
+                isinstance(task, Runnable | WorkingDirectory)
+                and run.state in (State.CREATED, State.RESTARTED, State.SUBMITTED)
+                and run.id not in self._claims
+            ):
+                dispatch = Dispatch(task_run_id=run.id, epoch=run.epoch)
+                if self._is_inline(dispatch):
+                    self._inline.append(dispatch)
+                else:
+                    waiting.append(dispatch)
+        return waiting
 
     def run_inline(self) -> None:
         """Run inline tasks right here, until there are none or the batch is full.
@@ -361,8 +413,9 @@ class Decision:
             if run is None or run.epoch != dispatch.epoch or run.state.terminal:
                 continue
             count += 1
-            event, lines = self.place.run_inline(self.value, run, dispatch.epoch)
+            event, lines, metrics = self.place.run_inline(self.value, run, dispatch.epoch)
             self._logs.extend(lines)
+            self._metrics.extend((run, metric) for metric in metrics)
             self._advance(event)
 
     def _unpark(self, run_id: str) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from namespaces.blobs import Storage
+from namespaces.blobs import Storage, execution_folder, path_of, uri
 from namespaces.clock import Clock
 from namespaces.errors import InvalidInput, LannerError
 from namespaces.expressions import Ports
@@ -26,6 +26,7 @@ from runner.engine.events import AttemptFinished
 from runner.engine.states import State
 from runner.engine.values import Execution, TaskRun
 from runner.logs import LEVELS, LogLine
+from runner.plugin import Metric
 from runner.rows import address
 from runner.view import Facts
 
@@ -87,7 +88,7 @@ class Place:
         if row.outputs_uri:
             import orjson
 
-            with self.shared.storage.open(row.outputs_uri) as file:
+            with self.shared.storage.open(path_of(row.outputs_uri)) as file:
                 outputs = orjson.loads(file.read())
         return None if outputs is None else self.shared.vault.unseal(outputs, self.facts.id, self.secrets)
 
@@ -132,8 +133,10 @@ class Place:
             here[last] = converted
         return outputs
 
-    def run_inline(self, value: Execution, run: TaskRun, epoch: int) -> tuple[AttemptFinished, list[LogLine]]:
-        """Run an inline task: its event and its log lines, masked."""
+    def run_inline(
+        self, value: Execution, run: TaskRun, epoch: int
+    ) -> tuple[AttemptFinished, list[LogLine], list[Metric]]:
+        """Run an inline task: its event, its log lines (masked) and its metrics."""
         clock = self.shared.clock
         task = self.flow.by_id[run.task_id]
         started = clock.now()
@@ -156,7 +159,7 @@ class Place:
             error=self.mask(error) if error else None,
             update=result.update,
         )
-        return event, lines
+        return event, lines, result.metrics
 
     def lines(
         self, task: Task, run: TaskRun, attempt: int, logs: Sequence[tuple[str, str]], at: datetime
@@ -187,9 +190,10 @@ class Place:
             outputs: Any = self._sealed(run.outputs)
             text = dump_json(outputs) if self._may_be_large(outputs) else ""
             if len(text) > OUTPUTS_IN_ROW:
-                path = f"/{self.flow.namespace.replace('.', '/')}/{self.flow.id}/executions/{self.facts.id}/outputs/{run.id}.json"
-                uri = self.shared.storage.put(path, text.encode())
-                kept[run.id] = (None, uri)
+                folder = execution_folder(self.flow.namespace, self.flow.id, self.facts.id)
+                path = f"{folder}/outputs/{run.id}.json"
+                self.shared.storage.put(path, text.encode())
+                kept[run.id] = (None, uri(path))
             else:
                 kept[run.id] = (outputs, None)
         return kept

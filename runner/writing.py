@@ -57,7 +57,7 @@ class Change:
     """True to take, False to free the concurrency slot, None to leave it."""
 
 
-def write(tx: Connection, change: Change, *, version: int, now: datetime, topic: str) -> list[int]:
+def write(tx: Connection, change: Change, *, version: int, now: datetime, topic: str, due_at: datetime) -> list[int]:
     """Write the change. Raises ``Stale`` when the execution's version is no longer ``version``.
 
     Returns the ids of the outbox messages. A second call with the same change is stale and changes nothing.
@@ -95,7 +95,7 @@ def write(tx: Connection, change: Change, *, version: int, now: datetime, topic:
         _write_metrics(tx, change, now)
     if change.late:
         tx.execute(sa.insert(late_table), change.late)
-    return outbox.put(tx, topic, change.messages, due_at=now)
+    return outbox.put(tx, topic, change.messages, due_at=due_at)
 
 
 def timer_values(execution_id: str, timer: StartTimer) -> dict[str, Any]:
