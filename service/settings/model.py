@@ -252,6 +252,12 @@ class Settings(Section):
         """
         return self._credentials.get(reference, Credential(reference)).resolve(secret)
 
+    @property
+    def environment_names(self) -> frozenset[str]:
+        """Variables that credentials of this configuration come from."""
+        names = (reference.removeprefix("${env:").removesuffix("}") for reference in self._credentials)
+        return frozenset(name for name in names if not name.startswith("$"))
+
     def git_section(self) -> dict[str, Any]:
         """The `git` section as plain values, references as written: what ``sync.config.parse_git`` takes."""
         return self.git.model_dump(mode="json", exclude_none=True)
