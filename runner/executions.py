@@ -11,20 +11,19 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from namespaces.inputs import Resolved, resolve_inputs
 from sqlalchemy.engine import Connection
 
 from namespaces import revisions
 from namespaces.clock import Clock
 from namespaces.errors import BadRequest, Conflict, InvalidInput, NotFound
 from namespaces.flows.model import Flow, Pause
-from namespaces.inputs import Resolved, resolve_inputs
 from namespaces.registry import Registry
 from namespaces.store.db import Database
 from namespaces.store.nudges import Nudges
 from runner import rows, starting, view, writing
 from runner.applying import Applier, Outcome
 from runner.engine import events
-from runner.engine.replay import replay
 from runner.engine.states import TERMINAL, State
 from runner.rendering import Place, Rendering
 from runner.rows import execution_table, label_table, run_table, timer_table
@@ -212,7 +211,7 @@ class Executions:
         changed = self.apply(execution_id, events.Restart(at=self.clock.now(), revision=revision))
         if not changed:
             raise Conflict("No task found to restart execution from!", code="nothing_to_restart")
-        self.applier.drive(execution_id)
+        self._begin(execution_id)
 
     def _require_revision(self, row: Any, revision: int) -> None:
         def read(connection: Connection) -> None:
@@ -240,7 +239,6 @@ class Executions:
             inputs=inputs,
             latest=latest,
             breakpoints=breakpoints,
-            pure=replay,
         )
 
     def force_run(self, execution_id: str) -> None:
@@ -296,7 +294,7 @@ class Executions:
         event = events.TaskRunMarked(at=self.clock.now(), task_run_id=task_run_id, state=wanted)
         if not self.apply(execution_id, event):
             raise NotFound(f"execution '{execution_id}' has no task run '{task_run_id}'")
-        self.applier.drive(execution_id)
+        self._begin(execution_id)
 
     def set_labels(self, execution_id: str, labels: Sequence[tuple[str, str]]) -> None:
         """Merge labels into a terminated execution's; system labels stay."""
@@ -379,6 +377,11 @@ class Executions:
         if self.on_commit is not None:
             self.on_commit(execution_id, flow, outcome)
 
+    def _begin(self, execution_id: str) -> None:
+        """Get an execution going again, past the gate like a fresh one."""
+        if self.on_start is not None:
+            self.on_start(execution_id)
+
     def _write(self, tx: Connection, before: Any, after: Any, version: int, now: datetime) -> None:
         try:
             writing.write(tx, Change(before=before, after=after), version=version, now=now, topic="effect", due_at=now)
@@ -396,7 +399,7 @@ class Executions:
         return row
 
     def _loaded(self, execution_id: str, event: events.AnyEvent) -> view.Loaded:
-        loaded = self.database.read(lambda c: view.load(c, execution_id, [event]))
+        loaded = self.database.read(lambda c: view.load(c, execution_id, [event], self.registry.flow))
         if loaded is None:
             raise NotFound(f"execution '{execution_id}' does not exist")
         return loaded

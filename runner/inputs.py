@@ -67,4 +67,4 @@ class InputShell:
 def _extension(filename: str) -> str:
     name = filename.rsplit("/", 1)[-1]
     dot = name.rfind(".")
-    return name[dot:] if dot > 0 and len(name) - dot <= 12 else ".upl"  # noqa: PLR2004
+    return name[dot:] if dot > 0 and len(name) - dot <= 12 else ".upl"

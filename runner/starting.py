@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import sqlalchemy as sa
+from namespaces.inputs import Resolved
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
@@ -17,7 +18,6 @@ from namespaces import revisions
 from namespaces.errors import Conflict, InvalidFlow, InvalidInput, NotFound
 from namespaces.flows.model import Flow
 from namespaces.ids import new_id
-from namespaces.inputs import Resolved
 from namespaces.store.base import to_micros
 from runner import writing
 from runner.engine.states import State
@@ -252,7 +252,7 @@ def _remember(tx: Connection, prepared: Prepared, now: datetime) -> str | None:
     return None
 
 
-class _savepoint:  # noqa: N801 - reads as a statement
+class _savepoint:
     """A savepoint by hand: the SQLite writer drives its transaction itself."""
 
     def __init__(self, tx: Connection) -> None:

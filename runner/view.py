@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -10,8 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from namespaces.flows.model import Flow
 from runner import rows
-from runner.engine.events import AnyEvent, Needs, needs
+from runner.engine.events import AnyEvent, Needs, Started, needs
 from runner.engine.values import Execution, TaskRun
 from runner.rows import execution_table, run_table
 
@@ -75,15 +76,24 @@ def facts(row: Any) -> Facts:
     )
 
 
-def load(connection: Connection, execution_id: str, events: Iterable[AnyEvent]) -> Loaded | None:
-    """The execution with the task runs these events need; None when there is no such execution."""
+FlowOf = Callable[[Connection, str, str, int], Flow]
+
+
+def load(
+    connection: Connection, execution_id: str, events: Iterable[AnyEvent], flow_of: FlowOf | None = None
+) -> Loaded | None:
+    """The execution with the task runs these events need; None when there is no such execution.
+
+    ``flow_of`` gives the flow of the execution's revision: some events may end everything, which the flow tells.
+    """
     row = connection.execute(sa.select(execution_table).where(execution_table.c.id == execution_id)).one_or_none()
     if row is None:
         return None
+    flow = flow_of(connection, row.namespace, row.flow_id, row.revision) if flow_of is not None else None
     wanted: set[str] = set()
     widest = Needs.NOTHING
     for event in events:
-        match needs(event):
+        match Needs.NOTHING if isinstance(event, Started) and _untouched(row) else needs(event, flow):
             case Needs.ALL:
                 widest = Needs.ALL
             case Needs.LIVE if widest is not Needs.ALL:
@@ -109,6 +119,11 @@ def load(connection: Connection, execution_id: str, events: Iterable[AnyEvent]) 
         paths=paths,
         claimed=claimed,
     )
+
+
+def _untouched(row: Any) -> bool:
+    """Whether the execution has no task run yet: then there is nothing to load for its start."""
+    return not (row.progress or {}).get("created", 0)
 
 
 def _runs(connection: Connection, execution_id: str, widest: Needs, wanted: set[str]) -> list[Any]:

@@ -84,7 +84,9 @@ def is_day_week_in_month(state: State, date: object, day_of_week: object, positi
     wanted = _weekday(day_of_week, "isDayWeekInMonth")
     place = to_text(position).strip().upper()
     if place not in _POSITIONS:
-        raise RenderError(f"isDayWeekInMonth(): position must be one of {', '.join(_POSITIONS)}, got {shorten(place)!r}")
+        raise RenderError(
+            f"isDayWeekInMonth(): position must be one of {', '.join(_POSITIONS)}, got {shorten(place)!r}"
+        )
     if found.weekday() != wanted:
         return False
     if place == "LAST":
@@ -117,7 +119,9 @@ def is_public_holiday(state: State, date: object, country_code: object, sub_divi
     try:
         supported = holidays.list_supported_countries()
         if country not in supported:
-            raise RenderError(f"isPublicHoliday(): unknown country {shorten(country)!r}", hint="ISO 3166-1, for instance FR")
+            raise RenderError(
+                f"isPublicHoliday(): unknown country {shorten(country)!r}", hint="ISO 3166-1, for instance FR"
+            )
         known = {name.upper(): name for name in supported[country]}
         found = holidays.country_holidays(country, subdiv=known.get(part.upper()), years=day.year)
     except NotImplementedError as error:
@@ -152,7 +156,9 @@ def is_date_before(state: State, date: object, other: object = None) -> bool:
     return _instant(date, "isDateBefore", "date") < _instant(other, "isDateBefore", "other")
 
 
-@function("isDateAfter", examples=(("{{ isDateAfter('2025-06-15T12:00:00Z', '2025-06-15T14:00:00+02:00') }}", "false"),))
+@function(
+    "isDateAfter", examples=(("{{ isDateAfter('2025-06-15T12:00:00Z', '2025-06-15T14:00:00+02:00') }}", "false"),)
+)
 def is_date_after(state: State, date: object, other: object = None) -> bool:
     """Strictly after another instant."""
     return _instant(date, "isDateAfter", "date") > _instant(other, "isDateAfter", "other")

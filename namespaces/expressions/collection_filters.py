@@ -185,5 +185,3 @@ def is_in(state: State, value: object, items: object) -> bool:
     from namespaces.expressions.operators import is_in as operator
 
     return operator(state, value, items)
-
-

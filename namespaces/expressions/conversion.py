@@ -86,7 +86,9 @@ def yaml_text(state: State, value: object) -> str:
     return "null" if value is None else state.sized(written(value))
 
 
-@function("fromIon", "ionDecode", examples=(("{{ fromIon('{title:\"Main_Page\"}').title }}", "Main_Page"),), cheap=False)
+@function(
+    "fromIon", "ionDecode", examples=(("{{ fromIon('{title:\"Main_Page\"}').title }}", "Main_Page"),), cheap=False
+)
 def from_ion(state: State, ion: object, all_rows: object = False) -> object:
     """The first Ion value of a text, or all of them as a list with `allRows=true`."""
     from namespaces.expressions.ion_text import parsed
@@ -108,8 +110,8 @@ def ion_text(state: State, value: object) -> str:
 
 
 _GUARD = (
-    "{} as $ENV | def env: {}; def input: error(\"input is not available\"); def inputs: empty; def debug: .; "
-    "def debug(m): .; def stderr: .; def input_filename: null; def modulemeta: error(\"modules are not available\"); "
+    '{} as $ENV | def env: {}; def input: error("input is not available"); def inputs: empty; def debug: .; '
+    'def debug(m): .; def stderr: .; def input_filename: null; def modulemeta: error("modules are not available"); '
     "def get_search_list: []; def halt: empty; def halt_error: error; def halt_error(c): error; "
 )
 

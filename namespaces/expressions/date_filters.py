@@ -28,7 +28,9 @@ def zone_of(state: State, name: object) -> tzinfo:
             raise ValueError(text)
         return ZoneInfo(java_dates.SHORT_ZONES.get(text, text))
     except (KeyError, ValueError, OSError) as error:
-        raise RenderError(f"unknown time zone {shorten(text)!r}", hint="for instance Europe/Paris, UTC, +02:00") from error
+        raise RenderError(
+            f"unknown time zone {shorten(text)!r}", hint="for instance Europe/Paris, UTC, +02:00"
+        ) from error
 
 
 def to_moment(state: State, value: object, zone: tzinfo, existing: object = None) -> datetime:
@@ -133,7 +135,9 @@ def timestamp_milli(state: State, value: object, time_zone: object = None, exist
     return None if found is None else found // 1_000_000
 
 
-@filter_("timestampMicro", examples=(("{{ '2013-09-08T16:19:12.123456+01:00' | timestampMicro }}", "1378653552123456"),))
+@filter_(
+    "timestampMicro", examples=(("{{ '2013-09-08T16:19:12.123456+01:00' | timestampMicro }}", "1378653552123456"),)
+)
 def timestamp_micro(state: State, value: object, time_zone: object = None, existing_format: object = None) -> object:
     """Microseconds since 1970."""
     found = _nanoseconds(state, value, time_zone, existing_format)

@@ -6,7 +6,6 @@ import base64
 import binascii
 from collections.abc import Mapping
 
-
 from namespaces.expressions.date_filters import date_, zone_of
 from namespaces.expressions.failures import RenderError
 from namespaces.expressions.operators import integers
@@ -154,7 +153,9 @@ def _key(value: object, name: str) -> bytes:
     return key
 
 
-@function("encrypt", cheap=False, examples=(("{{ encrypt('I6EGNzRESu3X3pKZidrqCGOHQFUFC0yK', 'toto') | length }}", "44"),))
+@function(
+    "encrypt", cheap=False, examples=(("{{ encrypt('I6EGNzRESu3X3pKZidrqCGOHQFUFC0yK', 'toto') | length }}", "44"),)
+)
 def encrypt(state: State, key: object, plaintext: object) -> str:
     """AES-GCM: Base64 of the initialisation vector and the sealed text."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -239,5 +240,3 @@ def parent_output(state: State, index: object = 0) -> object:
     from namespaces.expressions.access import path
 
     return path(state, "parents", integer(index, "parentOutput", "index"), "outputs")
-
-

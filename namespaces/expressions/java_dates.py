@@ -80,7 +80,9 @@ def formatted(moment: datetime, pattern: str, locale: object = None) -> str:
         local = moment.astimezone(UTC)
         return f"{local.year:04d}-{local:%m-%dT%H:%M:%S}{_needed(local)}Z"
     if pattern == "rfc_1123_date_time":
-        body = "".join(_piece(moment, letter, count, names_of(None)) for letter, count in _tokens("EEE, d MMM yyyy HH:mm:ss "))
+        body = "".join(
+            _piece(moment, letter, count, names_of(None)) for letter, count in _tokens("EEE, d MMM yyyy HH:mm:ss ")
+        )
         zero = not moment.utcoffset()
         return body + ("GMT" if zero else _offset_text(moment, "Z", 1))
     if pattern in ("iso_date_time", "iso_zoned_date_time") and not isinstance(moment.tzinfo, ZoneInfo):
@@ -168,7 +170,13 @@ def _piece(moment: datetime, letter: str, count: int, names: Names) -> str:
         return f"{moment.microsecond:06d}000"[:count].ljust(count, "0")
     if letter in "Qq":
         quarter = (moment.month - 1) // 3 + 1
-        return str(quarter).rjust(count, "0") if count <= 2 else f"Q{quarter}" if count == 3 else names.quarters[quarter - 1]
+        return (
+            str(quarter).rjust(count, "0")
+            if count <= 2
+            else f"Q{quarter}"
+            if count == 3
+            else names.quarters[quarter - 1]
+        )
     if letter == "G":
         return "AD" if count < 4 else "Anno Domini"
     if letter == "V":
@@ -216,7 +224,11 @@ def _offset_text(moment: datetime, letter: str, count: int) -> str:
         hours, minutes = divmod(abs(seconds) // 60, 60)
         sign = "-" if seconds < 0 else "+"
         long = count == 4
-        return f"GMT{sign}{hours:02d}:{minutes:02d}" if long else f"GMT{sign}{hours}" + (f":{minutes:02d}" if minutes else "")
+        return (
+            f"GMT{sign}{hours:02d}:{minutes:02d}"
+            if long
+            else f"GMT{sign}{hours}" + (f":{minutes:02d}" if minutes else "")
+        )
     if (letter == "X" or (letter == "Z" and count == 5)) and not seconds:
         return "Z"
     sign = "-" if seconds < 0 else "+"
@@ -259,7 +271,9 @@ def parsed(text: str, pattern: str, zone: tzinfo) -> datetime:
     """A text by a pattern; what the pattern leaves out is the start of the day, the month or the year."""
     if pattern in _LOCALIZED:
         raise RenderError(f"existingFormat {pattern!r} is for output only")
-    if pattern == "iso_instant" or (pattern in _FLEXIBLE and pattern.startswith(("iso_date", "iso_zoned", "iso_local_date", "iso_offset_date"))):
+    if pattern == "iso_instant" or (
+        pattern in _FLEXIBLE and pattern.startswith(("iso_date", "iso_zoned", "iso_local_date", "iso_offset_date"))
+    ):
         return parsed_iso(text, zone)
     if pattern == "rfc_1123_date_time":
         pattern = "EEE, d MMM yyyy HH:mm[:ss] Z"
@@ -293,8 +307,12 @@ def _expression(pattern: str) -> tuple[re.Pattern[str], tuple[str, ...]]:
             continue
         adjacent = index + 1 < len(tokens) and tokens[index + 1][1] > 0
         if letter in "ML":
-            body = rf"\d{{{count},2}}" if count < 3 else "|".join(map(re.escape, names.months if count == 4 else names.months_short))
-        elif letter in "Eec" and count >= 3 or letter == "E":
+            body = (
+                rf"\d{{{count},2}}"
+                if count < 3
+                else "|".join(map(re.escape, names.months if count == 4 else names.months_short))
+            )
+        elif (letter in "Eec" and count >= 3) or letter == "E":
             body = "|".join(map(re.escape, names.days if count == 4 else names.days_short))
         elif letter == "a":
             body = "[AaPp][Mm]"
@@ -346,7 +364,9 @@ def _moment(seen: dict[str, str], zone: tzinfo) -> datetime:
         if day.year != year:
             raise ValueError(f"day {seen['D']} of {year}")
         month, seen["d"] = day.month, str(day.day)
-    return datetime(year, month, int(seen.get("d", "1")), hour, int(seen.get("m", "0")), int(seconds), micro, tzinfo=place)
+    return datetime(
+        year, month, int(seen.get("d", "1")), hour, int(seen.get("m", "0")), int(seconds), micro, tzinfo=place
+    )
 
 
 def _index(full: tuple[str, ...], short: tuple[str, ...], name: str) -> int:

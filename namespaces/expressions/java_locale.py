@@ -23,8 +23,8 @@ class Names:
     styles: dict[str, str]
 
 
-_MONTHS = tuple("January February March April May June July August September October November December".split())
-_DAYS = tuple("Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split())
+_MONTHS = tuple(["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"])
+_DAYS = tuple(["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"])
 ENGLISH = Names(
     _MONTHS,
     tuple(name[:3] for name in _MONTHS),

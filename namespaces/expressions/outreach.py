@@ -46,9 +46,7 @@ def _own_file(state: State, path: object, name: str) -> str:
 
 
 @function("secret", disclosing=True, outside=True)
-def secret(
-    state: State, key: object, namespace: object = None, subkey: object = None, full: object = False
-) -> object:
+def secret(state: State, key: object, namespace: object = None, subkey: object = None, full: object = False) -> object:
     """A secret, masked in logs; missing is an error. `subkey` reads a field of a JSON secret, `full` gives a map."""
     refuse_outside(state, "secret")
     if subkey is not None and full is True:

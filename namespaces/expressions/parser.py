@@ -11,12 +11,12 @@ from namespaces.expressions.lexer import Lexer, Segment
 from namespaces.expressions.operands import ExpressionReader
 
 _REMOVED = frozenset(
-    "import from include extends embed cache parallel flush autoescape with do break continue call trans".split()
+    ["import", "from", "include", "extends", "embed", "cache", "parallel", "flush", "autoescape", "with", "do", "break", "continue", "call", "trans"]
 )
 #: CPython takes 20 nested loops and 200 nested brackets in one piece of code.
 _MAX_TAGS = 15
 _MAX_HEIGHT = 80
-_CLOSING = frozenset("elseif else endif endfor endmacro endfilter endblock".split())
+_CLOSING = frozenset(["elseif", "else", "endif", "endfor", "endmacro", "endfilter", "endblock"])
 
 
 def parse_template(text: str) -> tree.Template:

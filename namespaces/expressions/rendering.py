@@ -98,6 +98,17 @@ class _Compiled:
 _cache: TextCache[_Compiled] = TextCache(entries=4096, characters=16 * 1024 * 1024)
 
 
+def resize_cache(*, entries: int, characters: int) -> None:
+    """Replaces the cache of compiled texts by an empty one of another size; for renderer processes."""
+    global _cache
+    _cache = TextCache(entries=entries, characters=characters)
+
+
+def warm() -> None:
+    """Loads parser, compiler and filters, so that the first rendering does not pay for it."""
+    compiled("{{ '' }}").ready()
+
+
 def compiled(text: str) -> _Compiled:
     """The cached tree and program of a text."""
     found = _cache.get(text)
@@ -118,7 +129,9 @@ def explained(error: Exception, state: State, line: int) -> RenderError:
         return RenderError(
             f"{error.message} used in the expression `{shorten(state.text, 2000)}` at line {line}",
             line=line,
-            hint="; ".join(part for part in (f"`{error.path}`" if error.path != error.attribute else "", error.hint) if part),
+            hint="; ".join(
+                part for part in (f"`{error.path}`" if error.path != error.attribute else "", error.hint) if part
+            ),
         )
     if isinstance(error, RenderError):
         if error.line:
@@ -200,7 +213,8 @@ def rendered(state: State, outside: object, value: object, recursive: object = T
         made: dict[str, object] = {}
         for key, item in value.items():
             made.setdefault(
-                to_text(rendered(state, restricted, to_text(key), recursive)), rendered(state, restricted, item, recursive)
+                to_text(rendered(state, restricted, to_text(key), recursive)),
+                rendered(state, restricted, item, recursive),
             )
         return made
     if isinstance(value, list | tuple):

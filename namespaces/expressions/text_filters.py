@@ -196,9 +196,7 @@ def _around(name: str, example: str, cut: Callable[[str, str], str], doc: str) -
 
 
 _around("substringBefore", "a", lambda t, s: t.split(s, 1)[0] if s else "", "Before the first separator, or all.")
-_around(
-    "substringBeforeLast", "a.b", lambda t, s: t.rsplit(s, 1)[0] if s else t, "Before the last separator, or all."
-)
+_around("substringBeforeLast", "a.b", lambda t, s: t.rsplit(s, 1)[0] if s else t, "Before the last separator, or all.")
 _around(
     "substringAfter", "b.c", lambda t, s: t.split(s, 1)[1] if s in t and s else (t if not s else ""),
     "After the first separator, or nothing.",
@@ -334,7 +332,9 @@ def number_format(state: State, value: object, pattern: object = None) -> object
     """A number by Java's DecimalFormat pattern; without one `#,##0.###`."""
     from namespaces.expressions.decimal_format import formatted
 
-    return None if value is None else formatted(value, "#,##0.###" if pattern is None else text(pattern, "numberFormat"))
+    return (
+        None if value is None else formatted(value, "#,##0.###" if pattern is None else text(pattern, "numberFormat"))
+    )
 
 
 @filter_("default", examples=(("{{ missing | upper | default('d') }}", "d"), ("{{ false | default('d') }}", "false")))

@@ -88,7 +88,11 @@ class _Reader:
             value, size = self._anchors[anchor]
             return value, self._charge(size)
         tag = getattr(event, "tag", None)
-        if tag is not None and tag != "!" and not re.fullmatch(r"tag:yaml\.org,2002:(str|int|float|bool|null|map|seq)", tag):
+        if (
+            tag is not None
+            and tag != "!"
+            and not re.fullmatch(r"tag:yaml\.org,2002:(str|int|float|bool|null|map|seq)", tag)
+        ):
             raise RenderError(f"not YAML: the tag {tag} is not allowed")
         size = self._charge(1)
         made: object

@@ -11,7 +11,6 @@ from typing import Any
 from namespaces.flows.model import Flow, RetryBehavior
 from runner.engine.effects import Ask
 from runner.engine.states import State
-from runner.engine.values import Attempt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,33 +78,6 @@ class AttemptFinished(Event):
     outputs: Mapping[str, Any] | None = None
     error: str | None = None
     update: Update | None = None
-    info: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChildResult:
-    """One child of a WorkingDirectory as the worker saw it end; ``history`` begins with CREATED."""
-
-    task_id: str
-    state: State
-    history: tuple[tuple[State, datetime], ...]
-    attempts: tuple[Attempt, ...] = ()
-    outputs: Mapping[str, Any] | None = None
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockFinished(Event):
-    """A WorkingDirectory has ended: its children's task runs are made in one go, in the order they ran."""
-
-    task_run_id: str
-    epoch: int
-    children: tuple[ChildResult, ...]
-    started_at: datetime | None = None
-    outputs: Mapping[str, Any] | None = None
-    error: str | None = None
-    state: State | None = None
-    """KILLED when killed; else computed from the children."""
     info: Mapping[str, Any] = field(default_factory=dict)
 
 
