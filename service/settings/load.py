@@ -123,7 +123,8 @@ def _construct(node: Any, at: Path_, lines: dict[Path_, int], path: Path, depth:
         return result
     if isinstance(node, yaml.SequenceNode):
         return [_construct(item, (*at, i), lines, path, depth + 1) for i, item in enumerate(node.value)]
-    return _scalar(node.value) if node.style is None else node.value
+    # The plain style is None in Python and an empty text in libyaml.
+    return node.value if node.style else _scalar(node.value)
 
 
 def _scalar(text: str) -> Any:
