@@ -11,7 +11,23 @@ from namespaces.expressions.lexer import Lexer, Segment
 from namespaces.expressions.operands import ExpressionReader
 
 _REMOVED = frozenset(
-    ["import", "from", "include", "extends", "embed", "cache", "parallel", "flush", "autoescape", "with", "do", "break", "continue", "call", "trans"]
+    [
+        "import",
+        "from",
+        "include",
+        "extends",
+        "embed",
+        "cache",
+        "parallel",
+        "flush",
+        "autoescape",
+        "with",
+        "do",
+        "break",
+        "continue",
+        "call",
+        "trans",
+    ]
 )
 #: CPython takes 20 nested loops and 200 nested brackets in one piece of code.
 _MAX_TAGS = 15

@@ -183,10 +183,8 @@ def replace(text: str, pattern: str, replacement: str, limit: int) -> str:
 
 def is_plain(pattern: str) -> bool:
     """Whether a delimiter means itself: no regular expression is needed for it."""
-    return (
-        (len(pattern) == 1
-        and pattern not in "\\^$.|?*+()[{")
-        or (len(pattern) == 2 and pattern[0] == "\\" and not pattern[1].isalnum())
+    return (len(pattern) == 1 and pattern not in "\\^$.|?*+()[{") or (
+        len(pattern) == 2 and pattern[0] == "\\" and not pattern[1].isalnum()
     )
 
 
