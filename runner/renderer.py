@@ -6,6 +6,7 @@ not here, nor what the ports do.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import subprocess
@@ -26,9 +27,7 @@ from namespaces.expressions import PORT_NAMES, Limits, Ports, RenderError
 from namespaces.expressions.failures import LimitReached, RefusedOutside, SyntaxProblem
 from runner.renderer_frames import FrameTooLarge, length_of, packed, unpacked
 
-_CODE = (
-    "import sys; sys.path[:0] = sys.argv[1:]; from runner.renderer_child import main; main()"
-)
+_CODE = "import sys; sys.path[:0] = sys.argv[1:]; from runner.renderer_child import main; main()"
 _LIBRARIES = ("jinja2", "markupsafe", "orjson", "yaml", "jq", "amazon", "holidays", "babel", "cryptography", "tzdata",
               "cffi", "_cffi_backend", "dateutil", "six", "jsonconversion")  # fmt: skip
 _START_S = 30.0
@@ -93,10 +92,8 @@ class _Process:
         self._popen.kill()
         for stream in (self._popen.stdin, self._popen.stdout):
             if stream is not None:
-                try:
+                with contextlib.suppress(BrokenPipeError):  # what was not read goes with the process
                     stream.close()
-                except BrokenPipeError:
-                    pass  # what was not read goes with the process
         self._popen.wait()
 
     def _wait(self, *, write: bool) -> None:
@@ -120,7 +117,7 @@ class _Process:
                 raise _Stopped from error
 
     def receive(self, found: Callable[[int], object] | None) -> dict[str, Any]:
-        """The next message. Raises :class:`LimitReached` when the allowed time is over, :class:`_Stopped` at the end."""
+        """The next message. Raises :class:`LimitReached` after the allowed time, :class:`_Stopped` at the end."""
         return unpacked(self._exactly(length_of(self._exactly(4))), found)
 
     def _exactly(self, count: int) -> bytes:
@@ -229,9 +226,7 @@ class Renderer:
             return text
         bounds = limits or self._limits
         if not recursive and expressions.parse(text).cheap:
-            return expressions.render(
-                text, context, ports, now=now, zone=zone, limits=bounds, restricted=restricted
-            )
+            return expressions.render(text, context, ports, now=now, zone=zone, limits=bounds, restricted=restricted)
         value = self._remote(text, context, ports, now, zone, bounds, False, recursive, restricted)
         assert isinstance(value, str)
         return value

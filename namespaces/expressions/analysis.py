@@ -175,9 +175,7 @@ def complaints(template: tree.Template) -> tuple[tuple[str, int], ...]:
     return tuple(found)
 
 
-def _check(
-    found: list[tuple[str, int]], table: dict[str, Entry], word: str, node: tree.Filtered | tree.Call
-) -> None:
+def _check(found: list[tuple[str, int]], table: dict[str, Entry], word: str, node: tree.Filtered | tree.Call) -> None:
     entry = table.get(node.name)
     if entry is None:
         found.append((f"unknown {word} `{node.name}`{did_you_mean(node.name, table)}", node.line))

@@ -221,7 +221,9 @@ class ExpressionReader:
                 self.fail("too deeply nested: too many steps in one path")
 
     def _step(self, line: int, target: tree.Expr, key: tree.Expr, path: bool) -> tree.Expr:
-        constant = isinstance(key, tree.Literal) and isinstance(key.value, str | int) and not isinstance(key.value, bool)
+        constant = (
+            isinstance(key, tree.Literal) and isinstance(key.value, str | int) and not isinstance(key.value, bool)
+        )
         if path and constant and isinstance(target, tree.Path) and isinstance(key, tree.Literal):
             assert isinstance(key.value, str | int)
             return tree.Path(target.line, target.root, (*target.keys, key.value))

@@ -129,7 +129,9 @@ def explained(error: Exception, state: State, line: int) -> RenderError:
         return RenderError(
             f"{error.message} used in the expression `{shorten(state.text, 2000)}` at line {line}",
             line=line,
-            hint="; ".join(part for part in (f"`{error.path}`" if error.path != error.attribute else "", error.hint) if part),
+            hint="; ".join(
+                part for part in (f"`{error.path}`" if error.path != error.attribute else "", error.hint) if part
+            ),
         )
     if isinstance(error, RenderError):
         if error.line:
@@ -211,7 +213,8 @@ def rendered(state: State, outside: object, value: object, recursive: object = T
         made: dict[str, object] = {}
         for key, item in value.items():
             made.setdefault(
-                to_text(rendered(state, restricted, to_text(key), recursive)), rendered(state, restricted, item, recursive)
+                to_text(rendered(state, restricted, to_text(key), recursive)),
+                rendered(state, restricted, item, recursive),
             )
         return made
     if isinstance(value, list | tuple):

@@ -134,7 +134,9 @@ def iso_datetime(moment: datetime) -> str:
 
 def iso_time(moment: time) -> str:
     base = f"{moment.hour:02d}:{moment.minute:02d}"
-    return base + f":{moment.second:02d}{_fraction(moment.microsecond)}" if moment.second or moment.microsecond else base
+    return (
+        base + f":{moment.second:02d}{_fraction(moment.microsecond)}" if moment.second or moment.microsecond else base
+    )
 
 
 def _json_default(value: object) -> object:
