@@ -67,6 +67,7 @@ class TaskBase:
     task_cache: Values | None = None
     worker_group: Values | None = None
     on_worker_lost: str | None = None
+    policy_refs: tuple[str, ...] = ()
 
     @property
     def branches(self) -> Mapping[str, tuple[Task, ...]]:
@@ -77,6 +78,9 @@ class TaskBase:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runnable(TaskBase):
     """A task that a worker (or, for inline task types, the shell) runs; has attempts and outputs."""
+
+    inline: bool = False
+    """From the task type: does no I/O and may run again without harm."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,7 +254,18 @@ class Approval(Block):
 
 
 Flowable = (
-    Sequential | AllowFailure | Parallel | Dag | If | Switch | ForEach | EachParallel | LoopUntil | Pause | Loop | Approval
+    Sequential
+    | AllowFailure
+    | Parallel
+    | Dag
+    | If
+    | Switch
+    | ForEach
+    | EachParallel
+    | LoopUntil
+    | Pause
+    | Loop
+    | Approval
 )
 Task = Runnable | Flowable | Subflow | ForEachItem | WorkingDirectory
 
@@ -341,6 +356,24 @@ class Check:
     behavior: str = "BLOCK_EXECUTION"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """At most ``limit`` starts in a moving window of ``duration``; ``behavior`` is FAIL or CANCEL."""
+
+    duration: timedelta
+    limit: int
+    behavior: str = "FAIL"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """Legacy: ``tasks`` run after the execution ended when all ``conditions`` hold."""
+
+    tasks: tuple[Task, ...]
+    conditions: tuple[Condition, ...] = ()
+    description: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a task stands: in which list of which parent (None: the flow itself), at which index.
@@ -376,6 +409,11 @@ class Flow:
     checks: tuple[Check, ...] = ()
     disabled: bool = False
     on_worker_lost: str | None = None
+    listeners: tuple[Listener, ...] = ()
+    quotas: tuple[Quota, ...] = ()
+    worker_group: Values | None = None
+    policy_refs: tuple[str, ...] = ()
+    draft: bool = False
     language: int = 1
     language_reason: str = ""
     written: Values = field(default_factory=dict)
@@ -411,7 +449,7 @@ class Flow:
 
     def enabled(self, parent: str | None, branch: str) -> tuple[Task, ...]:
         """The enabled tasks of one list of the flow (``parent`` None) or of a flowable task."""
-        return self._lists[parent, branch] if (parent, branch) in self._lists else ()
+        return self._lists.get((parent, branch), ())
 
     @cached_property
     def _lists(self) -> Mapping[tuple[str | None, str], tuple[Task, ...]]:

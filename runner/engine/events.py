@@ -229,6 +229,7 @@ AnyEvent = (
     | Answered
     | AttemptStarted
     | AttemptFinished
+    | BlockFinished
     | WorkerLost
     | TimerFired
     | SubflowStarted
