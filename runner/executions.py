@@ -56,7 +56,7 @@ class Executions:
         self.on_commit: Any = None
         """Set by the wiring: ``(execution_id, flow, outcome)``, called after each commit."""
         self.on_start: Any = None
-        """Set by the wiring: ``(execution_id)``, called after a start is committed."""
+        """Set by the wiring: ``(execution_id, plain)``, called after a start is committed; ``plain`` needs no gate."""
 
     # ------------------------------------------------------------------ starting
 
@@ -83,17 +83,23 @@ class Executions:
         """Write a prepared start in the caller's transaction; call ``started`` after the commit."""
         return starting.insert(tx, prepared, now=self.clock.now())
 
-    def started(self, started: Started) -> None:
-        """After the commit of ``start_in``: get the execution going."""
+    def started(self, started: Started, prepared: Prepared | None = None) -> None:
+        """After the commit of ``start_in``: get the execution going; ``prepared`` saves looking at the row again."""
         self.nudges.send("executions")
         if not started.replayed and self.on_start is not None:
-            self.on_start(started.execution_id)
+            plain = (
+                prepared is not None
+                and prepared.failed is None
+                and prepared.flow.concurrency is None
+                and prepared.request.schedule_date is None
+            )
+            self.on_start(started.execution_id, plain)
 
     def start(self, request: StartRequest) -> Started:
         """Start a flow; durable when it returns."""
         prepared = self.prepare(request)
         started = self.database.write(lambda tx: self.start_in(tx, prepared))
-        self.started(started)
+        self.started(started, prepared)
         return started
 
     def validate_inputs(
@@ -405,7 +411,8 @@ class Executions:
         return loaded
 
     def _flow(self, loaded: view.Loaded) -> Flow:
-        return self.database.read(
+        known = self.registry.cached(loaded.facts.namespace, loaded.facts.flow_id, loaded.value.revision)
+        return known or self.database.read(
             lambda c: self.registry.flow(c, loaded.facts.namespace, loaded.facts.flow_id, loaded.value.revision)
         )
 

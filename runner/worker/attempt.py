@@ -138,7 +138,7 @@ class AttemptRunner:
                 if adopted is None:
                     self.announce(claim, began, running)
                 outcome = self.perform(live, running, adopted)
-            sink.close()
+            self._drain(sink)
             self._report(live, running, outcome, began, sink)
         finally:
             if running is not None:
@@ -226,7 +226,7 @@ class AttemptRunner:
 
     def _run_implementation(self, running: Running, adopted: Script | None) -> Output:
         task = running.task
-        task_type = self.services.types(task.type)
+        task_type = self.services.task_type(task.type)
         implementation = tasks.find(task.type, task_type)
         if implementation is None:
             raise RunFailed(
@@ -234,12 +234,12 @@ class AttemptRunner:
                 code="unknown_task_type",
                 hint="install the plugin on the worker, or update it",
             )
-        if implementation.needs_folder:
-            running.offer(workingDir=str(running.working_dir))
         if adopted is not None:
             from runner.tasks.scripts import take_over
 
             return take_over(running, adopted)
+        if implementation.prepare is not None:
+            implementation.prepare(running)
         properties = running.properties(implementation, task_type)
         crash.reach("run.middle")
         return implementation.run(running, properties)
@@ -274,7 +274,7 @@ class AttemptRunner:
         info = {**running.info, **(error.info if isinstance(error, RunFailed) else {})}
         if live.killed:
             return Outcome(state=State.KILLED, outputs=outputs, info=info, error=None)
-        if live.timed_out:
+        if live.timed_out or getattr(error, "code", "") == "timeout":
             error = RunFailed(_timeout_message(running), outputs=outputs)
         failed = self.failed(sink, masker, error)
         state = error.state if isinstance(error, RunFailed) else State.FAILED
@@ -341,6 +341,15 @@ class AttemptRunner:
             info=info,
         )
         self.deliver(claim, event, () if running is None else tuple(running.metrics))
+
+    def _drain(self, sink: LogSink) -> None:
+        """All lines are recorded before the end is, however long the database is away."""
+        sink.close()
+        pause = 0.1
+        while sink.backlog:
+            time.sleep(pause)
+            pause = min(_LONGEST_PAUSE_S, pause * 2)
+            sink.flush()
 
     def keep_log(self, running: Running) -> str | None:
         """Move the attempt's log file to internal storage; its URI."""

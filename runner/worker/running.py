@@ -25,6 +25,7 @@ from runner.worker.reporter import Claim
 from runner.worker.supervisor import Script, Spawner, remove_folder
 
 if TYPE_CHECKING:
+    from namespaces.flows.catalog import Catalog
     from runner.tasks import Implementation
 
 
@@ -68,13 +69,17 @@ class Services:
     world: Callable[[Claim], World]
     clock: Clock
     spawner: Spawner
-    types: Callable[[str], type[PluginType] | None]
-    """The class of a canonical type name, from the catalog."""
+    catalog: Catalog
     limits: Limits = field(default_factory=Limits)
     settings: TaskSettings = field(default_factory=TaskSettings)
     deadlines: Deadlines = field(default_factory=Deadlines)
     egress: Any = None
     """The rules of ``runner.egress`` for requests of tasks; None: the defaults."""
+
+    def task_type(self, name: str) -> type[PluginType] | None:
+        """The class that declares a type; None for an unknown one."""
+        entry = self.catalog.resolve(name)
+        return None if entry is None else entry.cls
 
 
 class Running:
