@@ -152,12 +152,12 @@ def resolve_inputs(
 def _flat(submitted: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
     """Submitted values by full input name; JSON callers may nest ``{"db": {"host": …}}``."""
     flat: dict[str, Any] = {}
-    stack = [(str(key), value) for key, value in reversed(submitted.items())]
+    stack = [(str(key), value) for key, value in reversed(list(submitted.items()))]
     prefixes = {name[:n] for name in names for n, letter in enumerate(name) if letter == "."}
     while stack:
         key, value = stack.pop()
         if key not in names and key in prefixes and isinstance(value, Mapping):
-            stack.extend((f"{key}.{below}", item) for below, item in reversed(value.items()))
+            stack.extend((f"{key}.{below}", item) for below, item in reversed(list(value.items())))
         else:
             flat[key] = value
     return flat
