@@ -201,7 +201,8 @@ class Applier:
 
     def _flow(self, loaded: Loaded) -> Flow:
         facts = loaded.facts
-        return self._database.read(
+        known = self._registry.cached(facts.namespace, facts.flow_id, loaded.value.revision)
+        return known or self._database.read(
             lambda c: self._registry.flow(c, facts.namespace, facts.flow_id, loaded.value.revision)
         )
 

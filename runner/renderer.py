@@ -6,6 +6,7 @@ not here, nor what the ports do.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import subprocess
@@ -91,10 +92,8 @@ class _Process:
         self._popen.kill()
         for stream in (self._popen.stdin, self._popen.stdout):
             if stream is not None:
-                try:
+                with contextlib.suppress(BrokenPipeError):  # what was not read goes with the process
                     stream.close()
-                except BrokenPipeError:
-                    pass  # what was not read goes with the process
         self._popen.wait()
 
     def _wait(self, *, write: bool) -> None:
@@ -118,7 +117,7 @@ class _Process:
                 raise _Stopped from error
 
     def receive(self, found: Callable[[int], object] | None) -> dict[str, Any]:
-        """The next message. Raises :class:`LimitReached` when the allowed time is over, :class:`_Stopped` at the end."""
+        """The next message. Raises :class:`LimitReached` after the allowed time, :class:`_Stopped` at the end."""
         return unpacked(self._exactly(length_of(self._exactly(4))), found)
 
     def _exactly(self, count: int) -> bytes:

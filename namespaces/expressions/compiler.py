@@ -4,6 +4,8 @@ Every operator, lookup, filter and function becomes a call of a listed function 
 the generated code contains no attribute access, no Python call of a template's value and no Jinja global.
 """
 
+# ruff: noqa: ARG002 - Jinja2 names the parameters of what is refused
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
@@ -157,11 +159,7 @@ class _Builder:
         ]
 
     def _body(self, body: Iterable[tree.Node]) -> list[nodes.Node]:
-        made: list[nodes.Node] = []
-        for node in body:
-            if not isinstance(node, tree.Macro):
-                made.append(self._statement(node))
-        return made
+        return [self._statement(node) for node in body if not isinstance(node, tree.Macro)]
 
     def _statement(self, node: tree.Node) -> nodes.Node:
         line = node.line

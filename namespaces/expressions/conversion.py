@@ -3,6 +3,8 @@
 What reads untrusted text checks size and nesting first; heavy libraries are imported where they are used.
 """
 
+# ruff: noqa: ARG001 - whatever is registered takes the rendering's state first, used or not
+
 from __future__ import annotations
 
 import re
@@ -58,13 +60,23 @@ def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
 
 
-@function("fromJson", "json", "jsonDecode", examples=(("{{ fromJson('{\"test1\": 1}').test1 }}", "1"), ("{{ fromJson('[1, 2, 3]')[0] }}", "1")))  # fmt: skip
+@function(
+    "fromJson",
+    "json",
+    "jsonDecode",
+    examples=(("{{ fromJson('{\"test1\": 1}').test1 }}", "1"), ("{{ fromJson('[1, 2, 3]')[0] }}", "1")),
+)
 def from_json(state: State, json: object) -> object:
     """The value of a JSON text; null gives null, anything but a text is an error."""
     return None if json is None else parse_json(text(json, "fromJson"))
 
 
-@filter_("toJson", "json", "jsonEncode", examples=(("{{ 'a' | toJson }}", '"a"'), ("{{ null | toJson }}", "null"), ("{{ [1,'b'] | toJson }}", '[1,"b"]')))  # fmt: skip
+@filter_(
+    "toJson",
+    "json",
+    "jsonEncode",
+    examples=(("{{ 'a' | toJson }}", '"a"'), ("{{ null | toJson }}", "null"), ("{{ [1,'b'] | toJson }}", '[1,"b"]')),
+)
 def json_text(state: State, value: object) -> str:
     """JSON text; null gives the text `null`, texts get quotes."""
     return state.sized(to_json(value))
@@ -78,7 +90,11 @@ def from_yaml(state: State, yaml: object) -> object:
     return parsed(text(yaml, "yaml"))
 
 
-@filter_("yaml", examples=(("{{ ['string',1,1.123] | yaml }}", " - string\n - 1\n - 1.123\n"), ("{{ null | yaml }}", "null")), cheap=False)  # fmt: skip
+@filter_(
+    "yaml",
+    examples=(("{{ ['string',1,1.123] | yaml }}", " - string\n - 1\n - 1.123\n"), ("{{ null | yaml }}", "null")),
+    cheap=False,
+)
 def yaml_text(state: State, value: object) -> str:
     """Block style, list items behind ` - `; ends with a line break. Null gives the text `null`."""
     from namespaces.expressions.yaml_text import written
@@ -116,7 +132,12 @@ _GUARD = (
 )
 
 
-@filter_("jq", names=("expression",), cheap=False, examples=(("{{ {'k': 5} | jq('.k') | first }}", "5"), ("{{ [1,2] | jq('.[] + 1') }}", "[2,3]")))  # fmt: skip
+@filter_(
+    "jq",
+    names=("expression",),
+    cheap=False,
+    examples=(("{{ {'k': 5} | jq('.k') | first }}", "5"), ("{{ [1,2] | jq('.[] + 1') }}", "[2,3]")),
+)
 def jq(state: State, value: object, program: object) -> object:
     """A jq program on the value (a text is parsed as JSON first); always a list of results."""
     import jq as engine
@@ -181,7 +202,9 @@ def absolute(state: State, value: object) -> object:
     return abs(value)  # type: ignore[arg-type]
 
 
-@filter_("className", examples=(("{{ 'a' | className }}", "java.lang.String"), ("{{ 1.5 | className }}", "java.lang.Double")))  # fmt: skip
+@filter_(
+    "className", examples=(("{{ 'a' | className }}", "java.lang.String"), ("{{ 1.5 | className }}", "java.lang.Double"))
+)
 def class_name(state: State, value: object) -> object:
     """The name Java has for the type of the value."""
     if value is None:

@@ -3,6 +3,8 @@
 Names beginning with ``lazy:`` get their operands as functions, so that they may catch or skip them.
 """
 
+# ruff: noqa: ARG001 - whatever is registered takes the rendering's state first, used or not
+
 from __future__ import annotations
 
 import math

@@ -1,5 +1,7 @@
 """Filters on text (expressions.md 8.1). Null in gives null out unless a filter says otherwise."""
 
+# ruff: noqa: ARG001 - whatever is registered takes the rendering's state first, used or not
+
 from __future__ import annotations
 
 import base64
@@ -327,7 +329,14 @@ def regex_extract(state: State, value: object, regex: object, group: object = 0)
         raise RenderError(f"`regexExtract`: the pattern has no group {to_text(group)}") from error
 
 
-@filter_("numberFormat", names=("format",), examples=(("{{ 1234567.891 | numberFormat('#,##0.00') }}", "1,234,567.89"), ("{{ 5 | numberFormat('000') }}", "005")))  # fmt: skip
+@filter_(
+    "numberFormat",
+    names=("format",),
+    examples=(
+        ("{{ 1234567.891 | numberFormat('#,##0.00') }}", "1,234,567.89"),
+        ("{{ 5 | numberFormat('000') }}", "005"),
+    ),
+)
 def number_format(state: State, value: object, pattern: object = None) -> object:
     """A number by Java's DecimalFormat pattern; without one `#,##0.###`."""
     from namespaces.expressions.decimal_format import formatted

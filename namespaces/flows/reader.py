@@ -13,7 +13,7 @@ from itertools import product
 from typing import Any
 
 import yaml
-from yaml.cyaml import CParser
+from yaml._yaml import CParser
 
 from namespaces.errors import Problem, Severity
 
@@ -44,7 +44,7 @@ class Float(float):
         made.text = text
         return made
 
-    def __getnewargs__(self) -> tuple[str]:
+    def __getnewargs__(self) -> tuple[str]:  # type: ignore[override]
         return (self.text,)
 
 
@@ -231,7 +231,7 @@ class _Builder:
         positions = self.positions
 
         while True:
-            event = get_event()
+            event: Any = get_event()
             kind = type(event)
             if kind is scalar_event:
                 text = event.value

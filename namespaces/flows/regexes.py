@@ -19,21 +19,23 @@ class TooSlow(Exception):
 
 @lru_cache(maxsize=2_000)
 def _compiled(pattern: str) -> Any:
-    import regex  # Java's \p{L}, possessive quantifiers and a time limit, none of which `re` has
+    # It has Java's \p{L}, possessive quantifiers and a time limit; `re` has none of them.
+    import regex  # type: ignore[import-untyped]
 
-    return regex.compile(pattern, regex.VERSION0)
+    try:
+        return regex.compile(pattern, regex.VERSION0)
+    except regex.error as error:
+        raise ValueError(str(error)) from None
+    except (RecursionError, OverflowError):
+        raise ValueError("too deeply nested") from None
 
 
 def pattern_fault(pattern: str) -> str:
     """Why the pattern cannot be used, or an empty text. A pattern that explodes on a short text is refused."""
-    import regex
-
     try:
         compiled = _compiled(pattern)
-    except regex.error as error:
+    except ValueError as error:
         return str(error)
-    except (RecursionError, OverflowError):
-        return "too deeply nested"
     for text in _hostile_texts(pattern):
         try:
             compiled.fullmatch(text, timeout=TRIAL_S)

@@ -10,6 +10,7 @@ from runner.engine.effects import KillAttempt, KillChildren, Log, Release
 from runner.engine.endings import close_attempts, stop
 from runner.engine.events import Broken, ForceRun, Kill, Pause, Queued, Refused, Resume, Started, TimerFired
 from runner.engine.flowable import loopuntil, pause
+from runner.engine.flowable.families import FAMILIES
 from runner.engine.flowable.family import next_of_list
 from runner.engine.progress import enter
 from runner.engine.states import State
@@ -30,8 +31,11 @@ def started(d: Draft, _event: Started | ForceRun) -> str:
         d.show()
         _wake(d)
         for run in d.live():
-            if d.is_open(run) and run.state is State.RUNNING:
-                d.todo.append(("top_up", run.id))
+            if run.state is State.RUNNING and (family := FAMILIES.get(type(d.task(run)))) is not None:
+                if d.is_open(run):
+                    d.todo.append(("top_up", run.id))
+                else:
+                    family.open(d, run, d.task(run))  # where a replay begins
         d.todo.append(("top_up", None))
     d.todo.append(("check", None))
     return ""

@@ -43,9 +43,9 @@ def _begin(d: Draft, run: TaskRun, task: ForEach, values: Sequence[str]) -> None
 def start(d: Draft, run: TaskRun, index: int, value: str) -> None:
     """Begin an iteration with its first task that has not run yet (replay keeps the ones before)."""
     tasks = list_of(d, run.id)
-    first = d.scope(run.id).extra.get("kept", 0)
-    if first < len(tasks):
-        d.create(run.id, tasks[first], value=value, iteration=index)
+    kept = d.scope(run.id).extra.get("kept")
+    first = kept["first"] if kept and index < kept["upto"] else 0
+    d.create(run.id, tasks[first], value=value, iteration=index)
 
 
 def _top_up(d: Draft, run: TaskRun, task: ForEach) -> None:
