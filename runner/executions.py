@@ -11,13 +11,13 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from namespaces.inputs import Resolved, resolve_inputs
 from sqlalchemy.engine import Connection
 
 from namespaces import revisions
 from namespaces.clock import Clock
 from namespaces.errors import BadRequest, Conflict, InvalidInput, NotFound
 from namespaces.flows.model import Flow, Pause
+from namespaces.inputs import Resolved, resolve_inputs
 from namespaces.registry import Registry
 from namespaces.store.db import Database
 from namespaces.store.nudges import Nudges
@@ -75,8 +75,7 @@ class Executions:
             request,
             now=self.clock.now(),
             generation=generation,
-            resolve=self._resolve,
-            seal=self.rendering.vault.seal,
+            resolve=self.resolve,
         )
 
     def start_in(self, tx: Connection, prepared: Prepared) -> Started:
@@ -108,9 +107,10 @@ class Executions:
         """Resolve inputs without starting anything or keeping any file."""
         request = StartRequest(namespace=namespace, flow_id=flow_id, revision=revision, inputs=inputs)
         flow, _ = self.database.read(lambda c: starting.find_flow(c, self.registry, request))
-        return flow, self._resolve(flow, inputs, "", store=False)
+        return flow, self.resolve(flow, inputs, "", store=False)
 
-    def _resolve(self, flow: Flow, submitted: Mapping[str, Any], execution_id: str, store: bool = True) -> Resolved:
+    def resolve(self, flow: Flow, submitted: Mapping[str, Any], execution_id: str, store: bool = True) -> Resolved:
+        """The flow's inputs from what was submitted; files are kept under the execution's folder."""
         return self._resolve_declared(flow, flow.inputs, submitted, execution_id, store=store)
 
     def _resolve_declared(
@@ -124,13 +124,15 @@ class Executions:
     ) -> Resolved:
         from runner.inputs import InputShell
 
-        shell = InputShell(self.rendering, flow, execution_id, self.clock.now(), store=store)
+        shell = InputShell(self.rendering, flow, execution_id)
         return resolve_inputs(
             declared,
             submitted,
             render=shell.render,
             render_typed=shell.render_typed,
-            store_file=shell.store_file,
+            store_file=shell.store_file if store else None,
+            encrypt=lambda text: self.rendering.vault.seal(text, execution_id),
+            accept_uri=shell.accept_uri,
         )
 
     # ------------------------------------------------------------------ steering
@@ -189,9 +191,7 @@ class Executions:
             if isinstance(task, Pause):
                 if task.on_resume:
                     resolved = self._resolve_declared(flow, task.on_resume, inputs or {}, execution_id)
-                    if resolved.problems:
-                        raise InvalidInput("\n".join(resolved.problems), code="invalid_inputs")
-                    outputs["onResume"] = dict(resolved.values)
+                    outputs["onResume"] = resolved.require()
                 outputs["resumed"] = {"by": by, "on": now.isoformat(), "to": State.RUNNING.value}
         event = events.Resume(at=now, task_run_id=paused.id if paused else None, outputs=outputs or None)
         if not self.apply(execution_id, event):

@@ -180,24 +180,23 @@ def run(context: Running, task: ScriptProperties) -> Output:
         "outputDir": context.variables.get("outputDir"),
         "runner": {"type": choice.type, "reason": choice.reason},
         "secrets": sorted(context.masker.secrets),
-        "attempt": context.attempt,
-        "workerId": context.claim.execution.get("workerId"),
+        "block": context.block,
     }
-    script = context.services.spawner.spawn(
-        ScriptSpec(
-            task_run_id=context.task_run_id,
-            epoch=context.epoch,
-            argv=argv,
-            env=env,
-            cwd=folder,
-            timeout_s=context.timeout_s,
-            after=after,
-        )
+    spec = ScriptSpec(
+        task_run_id=context.task_run_id,
+        epoch=context.epoch,
+        argv=argv,
+        env=env,
+        cwd=folder,
+        timeout_s=context.timeout_s,
+        after=after,
     )
-    context.attach(script)
-    context.on_start({"taskRunner": after["runner"]})
-    crash.reach("spawn.after_register")
-    return _finish(context, script, after)
+    with context.services.slots.hold(context.flow.namespace, context.cancelled):
+        script = context.services.spawner.spawn(spec)
+        context.attach(script)
+        context.on_start({"taskRunner": after["runner"]})
+        crash.reach("spawn.after_register")
+        return _finish(context, script, after)
 
 
 def take_over(context: Running, script: Script) -> Output:

@@ -22,6 +22,7 @@ from runner.worker.limits import Limits
 from runner.worker.loglines import LogSink
 from runner.worker.properties import render_properties
 from runner.worker.reporter import Claim
+from runner.worker.slots import Slots
 from runner.worker.supervisor import Script, Spawner, remove_folder
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Services:
     limits: Limits = field(default_factory=Limits)
     settings: TaskSettings = field(default_factory=TaskSettings)
     deadlines: Deadlines = field(default_factory=Deadlines)
+    slots: Slots = field(default_factory=lambda: Slots(Limits().subprocesses))
     egress: Any = None
     """The rules of ``runner.egress`` for requests of tasks; None: the defaults."""
 
@@ -110,11 +112,14 @@ class Running:
         self.metrics: list[Metric] = []
         self.info: dict[str, Any] = {}
         self.timeout_s: float | None = None
+        self.ended = False
+        self.block = False
+        """Whether this is a child of a WorkingDirectory."""
         self.run_nested: Callable[[Task], Output] | None = None
         """Runs another task in this attempt's place (TemplatedTask)."""
         self.on_start: Callable[[Mapping[str, Any]], None] = lambda info: None
         """Called once the process of a script is registered."""
-        self._seen = seen
+        self.seen = seen
         self._extra: dict[str, Any] = {}
         self._folder = folder
         self._shared = folder is not None
@@ -126,7 +131,7 @@ class Running:
 
     @property
     def variables(self) -> Mapping[str, Any]:
-        return {**self._seen.variables, **self._extra} if self._extra else self._seen.variables
+        return {**self.seen.variables, **self._extra} if self._extra else self.seen.variables
 
     def offer(self, **extra: Any) -> None:
         """Let expressions of this task see these variables as well."""
@@ -136,21 +141,21 @@ class Running:
         variables = self.variables if extra is None else {**self.variables, **extra}
         try:
             if isinstance(value, str):
-                return self.services.renderer.render(value, variables, self._seen.ports) if "{" in value else value
+                return self.services.renderer.render(value, variables, self.seen.ports) if "{" in value else value
             if isinstance(value, dict | list | tuple):
-                return self.services.renderer.render_value(value, variables, self._seen.ports)
+                return self.services.renderer.render_value(value, variables, self.seen.ports)
             return value
         finally:
             self.learn_secrets()
 
     def render_typed(self, text: str) -> Any:
         try:
-            return self.services.renderer.render_typed(text, self.variables, self._seen.ports)
+            return self.services.renderer.render_typed(text, self.variables, self.seen.ports)
         finally:
             self.learn_secrets()
 
     def learn_secrets(self) -> None:
-        self.masker.add(self._seen.secrets())
+        self.masker.add(self.seen.secrets())
 
     def properties(self, implementation: Implementation, task_type: type[PluginType] | None) -> Any:
         """The task's own properties, rendered and converted; the plain map when no class declares them."""
@@ -263,6 +268,7 @@ class Running:
         """Remove what the attempt left on this host."""
         if self._script is not None:
             self._script.close()
+            self._script = None
         home = self.services.spawner.root / f"{self.task_run_id}-{self.epoch}"
         if home.exists():
             remove_folder(home)

@@ -419,6 +419,8 @@ class Spawner:
             try:
                 spec = json.loads((folder / "spec.json").read_bytes())
             except (OSError, ValueError):
+                if (folder / "block.json").exists():
+                    continue
                 shutil.rmtree(folder, ignore_errors=True)
                 continue
             found.append(Script(folder, spec, None))
