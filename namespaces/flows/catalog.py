@@ -1,0 +1,242 @@
+"""Which types exist: names, aliases, properties, and the nearest name to a misspelt one.
+
+Holds declarations only; what runs is found by the runner from the same class.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import SchemaValidator
+
+from namespaces.errors import Problem
+from namespaces.flows.aliases import SHORT, candidates
+from namespaces.flows.types import ALL_TASK_TYPES, CONDITION_TYPES, FLOWABLE_TYPES, RUNNER_TYPES, TRIGGER_TYPES
+from namespaces.flows.types.fields import Nested
+from namespaces.flows.types.flowables import FlowableType
+from namespaces.plugin import (
+    ConditionType,
+    Dynamic,
+    PluginType,
+    RunnerType,
+    TaskType,
+    TriggerType,
+    as_text_where_wanted,
+)
+
+ENTRY_POINT_GROUP = "lanner.tasks"
+
+
+@dataclass(frozen=True)
+class TypeEntry:
+    """One type as the parser, the schema and the documentation see it.
+
+    ``kind`` is task, flowable, trigger, condition or runner.
+    """
+
+    name: str
+    kind: str
+    cls: type[PluginType]
+
+    @property
+    def short(self) -> str:
+        """The name without ``io.kestra.plugin.``."""
+        return self.name.removeprefix(SHORT)
+
+    @property
+    def inline(self) -> bool:
+        """Whether the shell runs it where the event is applied."""
+        return issubclass(self.cls, TaskType) and self.cls.inline
+
+    @cached_property
+    def properties(self) -> frozenset[str]:
+        """The names a flow may write."""
+        return frozenset(field.alias or name for name, field in self.cls.model_fields.items())
+
+    @cached_property
+    def nested(self) -> Mapping[str, str]:
+        """Properties that hold other parts of the language, with the kind of part."""
+        found: dict[str, str] = {}
+        for name, field in self.cls.model_fields.items():
+            for mark in field.metadata:
+                if isinstance(mark, Nested):
+                    found[field.alias or name] = mark.kind
+        return found
+
+    @cached_property
+    def dynamic(self) -> frozenset[str]:
+        """Properties that are rendered as a whole (``Dynamic`` at the top of their type)."""
+        return frozenset(
+            field.alias or name
+            for name, field in self.cls.model_fields.items()
+            if Dynamic in field.metadata or "Dynamic" in str(field.annotation)
+        )
+
+    @cached_property
+    def _validate(self) -> Any:
+        self.cls.model_rebuild()
+        validator = self.cls.__pydantic_validator__
+        assert isinstance(validator, SchemaValidator)
+        return validator.validate_python
+
+    def check(self, values: dict[str, Any]) -> list[Any]:
+        """Pydantic's findings about the properties as written; empty when they fit."""
+        try:
+            self._validate(values, by_alias=True, by_name=False)
+        except ValidationError as error:
+            repaired = as_text_where_wanted(values, error)
+            if repaired is None:
+                return error.errors(include_url=False)
+            return self.check(repaired)
+        return []
+
+
+_KINDS: tuple[tuple[type[PluginType], str], ...] = (
+    (TriggerType, "trigger"),
+    (FlowableType, "flowable"),
+    (TaskType, "task"),
+    (ConditionType, "condition"),
+    (RunnerType, "runner"),
+)
+
+
+class Catalog:
+    """All known types. Flowables, conditions, triggers and task runners are always there.
+
+    ``task_types`` and ``trigger_types`` may repeat a built-in type; the same name for two different classes
+    raises ``ValueError``.
+    """
+
+    def __init__(
+        self,
+        task_types: Iterable[type[TaskType]] = ALL_TASK_TYPES,
+        trigger_types: Iterable[type[TriggerType]] = (),
+        others: Iterable[type[PluginType]] = (),
+    ) -> None:
+        self._entries: dict[str, TypeEntry] = {}
+        self._names: dict[str, TypeEntry | None] = {}
+        for group in (
+            FLOWABLE_TYPES,
+            CONDITION_TYPES,
+            RUNNER_TYPES,
+            TRIGGER_TYPES,
+            task_types,
+            trigger_types,
+            others,
+        ):
+            for cls in group:
+                self._add(cls)
+
+    def _add(self, cls: type[PluginType]) -> None:
+        kind = next((kind for base, kind in _KINDS if issubclass(cls, base)), None)
+        if kind is None or not cls.type_name:
+            raise ValueError(f"{cls.__module__}.{cls.__qualname__} is not a task or trigger type with a type_name")
+        known = self._entries.get(cls.type_name)
+        if known is not None:
+            if known.cls is cls:
+                return
+            raise ValueError(
+                f"type {cls.type_name} is declared twice: by {known.cls.__module__} and by {cls.__module__}"
+            )
+        entry = TypeEntry(cls.type_name, kind, cls)
+        self._entries[cls.type_name] = entry
+        self._names[cls.type_name] = entry
+        for alias in cls.aliases:
+            self._names.setdefault(alias, entry)
+
+    def __iter__(self) -> Iterator[TypeEntry]:
+        return iter(self._entries.values())
+
+    def resolve(self, name: str) -> TypeEntry | None:
+        """The type with that name, alias or short name; None when there is none."""
+        try:
+            return self._names[name]
+        except KeyError:
+            pass
+        found = next((self._names[c] for c in candidates(name) if self._names.get(c)), None)
+        if found is not None:  # unknown names come from outside: remembering them would be a leak
+            self._names[name] = found
+        return found
+
+    def of_kind(self, *kinds: str) -> list[TypeEntry]:
+        """All types of these kinds, by name."""
+        return sorted((e for e in self._entries.values() if e.kind in kinds), key=lambda e: e.name)
+
+    def suggest(self, name: str, kinds: Iterable[str] = (), limit: int = 1) -> list[str]:
+        """The nearest known names, judged by the last parts of the name too."""
+        wanted = set(kinds)
+        known = [e.name for e in self._entries.values() if not wanted or e.kind in wanted]
+        whole = name if name.startswith("io.") else SHORT + name
+        near = difflib.get_close_matches(whole, known, n=limit, cutoff=0.7)
+        if near:
+            return near
+        by_tail = {".".join(k.split(".")[-2:]).lower(): k for k in known}
+        by_last = {k.rpartition(".")[2].lower(): k for k in known}
+        tails = difflib.get_close_matches(".".join(whole.split(".")[-2:]).lower(), by_tail, n=limit, cutoff=0.8)
+        if tails:
+            return [by_tail[t] for t in tails]
+        lasts = difflib.get_close_matches(whole.rpartition(".")[2].lower(), by_last, n=limit, cutoff=0.8)
+        return [by_last[t] for t in lasts]
+
+
+@dataclass(frozen=True)
+class LoadedPlugins:
+    """What third-party packages brought. A broken one is a problem, not a crash."""
+
+    types: tuple[type[PluginType], ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def task_types(self) -> tuple[type[TaskType], ...]:
+        return tuple(t for t in self.types if issubclass(t, TaskType) and not issubclass(t, TriggerType))
+
+    @property
+    def trigger_types(self) -> tuple[type[TriggerType], ...]:
+        return tuple(t for t in self.types if issubclass(t, TriggerType))
+
+
+def load_entry_points(found: Iterable[EntryPoint] | None = None) -> LoadedPlugins:
+    """Import the types named by entry points of the group ``lanner.tasks``.
+
+    An entry point names one class, or a module or sequence of classes. Never raises because of a plugin.
+    """
+    types: list[type[PluginType]] = []
+    problems: list[Problem] = []
+    for entry_point in entry_points(group=ENTRY_POINT_GROUP) if found is None else found:
+        try:
+            loaded = entry_point.load()
+        except Exception as error:  # noqa: BLE001 - a plugin is foreign code: whatever it raises is its problem
+            problems.append(_broken(entry_point, f"{type(error).__name__}: {error}"))
+            continue
+        classes = list(_classes(loaded))
+        if not classes:
+            problems.append(_broken(entry_point, "it names no task or trigger type"))
+        types.extend(classes)
+    return LoadedPlugins(tuple(types), tuple(problems))
+
+
+def _classes(loaded: Any) -> Iterator[type[PluginType]]:
+    if isinstance(loaded, type):
+        candidates_ = [loaded]
+    elif isinstance(loaded, list | tuple):
+        candidates_ = list(loaded)
+    else:
+        candidates_ = [v for v in vars(loaded).values() if getattr(v, "__module__", None) == loaded.__name__]
+    for cls in candidates_:
+        if isinstance(cls, type) and issubclass(cls, PluginType) and cls.type_name:
+            yield cls
+
+
+def _broken(entry_point: EntryPoint, why: str) -> Problem:
+    package = entry_point.dist.name if entry_point.dist is not None else entry_point.value
+    return Problem(
+        "plugin",
+        f"plugin {entry_point.name!r} of {package} cannot be loaded: {why}",
+        hint="update or remove the package; its task types are unknown until then",
+    )

@@ -1,0 +1,92 @@
+"""Which meaning a flow wants: language 1 (Kestra 0.x and 1.x) or 2 (``versions.md`` 2)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from namespaces.flows.findings import Findings
+from namespaces.flows.reader import Path
+from namespaces.flows.scope import Scope
+
+_COMMENT = re.compile(r"#\s*lanner:\s*language\s*=\s*([12])\s*$")
+_BRACES = re.compile(r"\{\{(.*?)\}\}|\{%(.*?)%\}", re.DOTALL)
+_CALENDAR = (
+    "hourOfDay|dayOfMonth|dayOfWeek|monthOfYear|isWeekend|isPublicHoliday|isLastWorkingDay|isDayWeekInMonth|loopOutputs"
+)
+_NEWER = re.compile(rf"\b(?:(?P<call>{_CALENDAR}|env)\s*\(|read\s*\([^)]*\brevision\s*=)")
+_ITEM = re.compile(r"(?<![\w.])item\.")
+_OLDER = re.compile(
+    r"(?<![\w.])(?:taskrun\.value|schedule\.|outputDir\b|json\s*\()|\|\s*json\b|\bread\s*\([^)]*\bversion\s*="
+)
+# Cheap looks at the whole text: most flows contain none of these words anywhere.
+_MAYBE_NEWER = re.compile(rf"\b(?:{_CALENDAR}|env)\s*\(|\brevision\s*=")
+_MAYBE_OLDER = re.compile(r"taskrun\.value|schedule\.|outputDir|json\s*\(|\|\s*json|\bversion\s*=")
+
+
+def language_of(scope: Scope, text: str, value: dict[str, Any], default: str, unmarked: int) -> tuple[int, str]:
+    """Language and reason. ``default`` is the nearest namespace's or the server's ``auto``, ``1`` or ``2``."""
+    pinned = _pinned(text)
+    if pinned:
+        return pinned, "the flow's comment"
+    if str(default) in ("1", "2"):
+        return int(default), "setting flow_language"
+    if "{{" in text or "{%" in text:
+        _expression_markers(scope, text, value)
+    if scope.newer:
+        return 2, f"uses {next(iter(scope.newer))}"
+    if scope.older:
+        return 1, f"uses {next(iter(scope.older))}"
+    return unmarked, "no marker of either version"
+
+
+def _pinned(text: str) -> int:
+    for line in text.splitlines():
+        stripped = line.strip()
+        if stripped and not stripped.startswith("#") and stripped != "---":
+            return 0
+        match = _COMMENT.match(stripped)
+        if match:
+            return int(match[1])
+    return 0
+
+
+def _expression_markers(scope: Scope, text: str, value: dict[str, Any]) -> None:
+    newer = _MAYBE_NEWER.search(text) is not None
+    older = _MAYBE_OLDER.search(text) is not None
+    item = "flow.Loop" in "".join(scope.newer) and "item." in text
+    if not (newer or older or item):
+        return
+    for path, written in strings(value):
+        for match in _BRACES.finditer(written):
+            code = match[1] or match[2] or ""
+            if newer and (found := _NEWER.search(code)):
+                scope.is_newer(found["call"] or "read(…, revision=)", path)
+            if item and _ITEM.search(code):
+                scope.is_newer("item", path)
+            if older and (seen := _OLDER.search(code)):
+                scope.is_older(seen[0].strip("( ").strip(), path)
+
+
+def strings(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Every text below ``value`` that has something to render, with its path."""
+    stack: list[tuple[Path, Any]] = [(path, value)]
+    while stack:
+        path, value = stack.pop()
+        if type(value) is str:
+            if "{{" in value or "{%" in value:
+                yield path, value
+        elif type(value) is dict:
+            stack.extend([((*path, key), item) for key, item in reversed(value.items())])
+        elif type(value) is list:
+            stack.extend([((*path, index), value[index]) for index in range(len(value) - 1, -1, -1)])
+
+
+def check_strict(findings: Findings, scope: Scope, strict: int | None) -> None:
+    """``strict``: constructs of the other version are errors."""
+    if strict is None:
+        return
+    foreign = scope.newer if strict == 1 else scope.older
+    for marker, path in foreign.items():
+        findings.error("F033", path, f"'{marker}' does not exist in version {strict} (strict)", hint="lanner migrate")

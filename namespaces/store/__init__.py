@@ -1,0 +1,1 @@
+"""The one data-access layer: two databases, one set of statements, one conformance suite."""

@@ -1,0 +1,102 @@
+"""Named leases with fencing: one leader a name, whose token rises with each new holder.
+
+A holder trusts itself only until one margin before the end, counted from *before* the renewal was sent. What a
+holder writes under a lease it guards with ``check`` in the same transaction.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from namespaces.errors import Conflict
+from namespaces.tables import LeaseRow
+
+table = LeaseRow.__table__  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    name: str
+    holder: str
+    token: int
+
+
+@cache
+def boot_id() -> str:
+    """Names this boot of this host; empty where the kernel does not tell."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def process_start(pid: int) -> str:
+    """Start time of a process in clock ticks since boot, empty when there is no such process (or no /proc)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
+    return stat.rpartition(")")[2].split()[19]
+
+
+def this_process() -> dict[str, str]:
+    """What tells this process from any other, also after a reboot or a reused pid."""
+    pid = os.getpid()
+    return {"host": socket.gethostname(), "boot": boot_id(), "pid": str(pid), "start": process_start(pid)}
+
+
+def is_dead(process: dict[str, str] | None) -> bool:
+    """Whether the process certainly no longer exists: only knowable on the same host."""
+    if not process or not process.get("start"):
+        return False
+    if process.get("host") != socket.gethostname():
+        return False
+    if process.get("boot") != boot_id():
+        return True
+    return process_start(int(process["pid"])) != process["start"]
+
+
+def acquire(tx: Connection, name: str, holder: str, *, now: datetime, ttl: timedelta) -> Lease | None:
+    """Take a free, ended or orphaned lease, or renew the own one; None while somebody else holds it.
+
+    ``now`` is the database's time (on SQLite the host's, which is the same there).
+    """
+    row = tx.execute(sa.select(table).where(table.c.name == name).with_for_update()).one_or_none()
+    values = {"holder": holder, "host": this_process(), "until": now + ttl}
+    if row is None:
+        tx.execute(sa.insert(table).values(name=name, token=1, **values))
+        return Lease(name, holder, 1)
+    if row.holder == holder and row.until > now:
+        tx.execute(sa.update(table).where(table.c.name == name).values(until=now + ttl))
+        return Lease(name, holder, row.token)
+    if row.holder is not None and row.until > now and not is_dead(row.host):
+        return None
+    token = row.token + 1
+    tx.execute(sa.update(table).where(table.c.name == name).values(token=token, **values))
+    return Lease(name, holder, token)
+
+
+def check(tx: Connection, lease: Lease) -> None:
+    """Raise ``Conflict`` (``lease_lost``) unless the lease is still this one; locks the row until the commit."""
+    row = tx.execute(
+        sa.select(table.c.holder, table.c.token).where(table.c.name == lease.name).with_for_update()
+    ).one_or_none()
+    if row is None or row.token != lease.token or row.holder != lease.holder:
+        raise Conflict(f"the lease '{lease.name}' went to somebody else", code="lease_lost")
+
+
+def release(tx: Connection, lease: Lease) -> None:
+    """Hand the lease over at once; does nothing when it is no longer ours."""
+    tx.execute(
+        sa.update(table)
+        .where(table.c.name == lease.name, table.c.token == lease.token, table.c.holder == lease.holder)
+        .values(holder=None)
+    )

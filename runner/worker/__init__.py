@@ -1,0 +1,1 @@
+"""Running one attempt: claim, render, run, report."""
