@@ -246,7 +246,7 @@ _moments = st.datetimes(
 def test_a_date_written_as_iso_reads_back_as_the_same_instant(moment: datetime) -> None:
     text = render("{{ d | date }}", {"d": moment}, NoPorts())
 
-    assert datetime.fromisoformat(text) == moment
+    assert datetime.fromisoformat(text).timestamp() == moment.timestamp()
 
 
 @given(_moments)
