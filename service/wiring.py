@@ -127,16 +127,29 @@ class Lanner:
             surroundings=self.rendering.surroundings,
         )
         zone = zone_of(settings.server.timezone or host_zone())
-        self.schedules = Schedules(
-            rendering, ScheduleDefaults(zone=zone, recover=Recover(settings.recover_missed_schedules))
-        )
+        defaults = ScheduleDefaults(zone=zone, recover=Recover(settings.recover_missed_schedules))
+        self.schedules = Schedules(rendering, defaults)
         self.scheduler = Scheduler(
             self.database, self.registry, self.executions, self.clock, self.nudges, rendering, self.schedules
         )
         self.flow_triggers = FlowTriggers(
-            self.database, self.registry, self.executions, self.clock, self.nudges, rendering
+            self.database,
+            self.registry,
+            self.executions,
+            self.clock,
+            rendering,
+            defaults,
+            log_bad_inputs=settings.trigger_errors == "log",
         )
-        self.webhooks = Webhooks(self.database, self.registry, self.executions, self.clock, self.nudges, rendering)
+        rate = settings.limits.webhook_rate
+        self.webhooks = Webhooks(
+            self.database,
+            self.registry,
+            self.executions,
+            self.clock,
+            rendering,
+            rate=(rate / 60, rate) if rate else None,
+        )
 
     def _sync(self, settings: Settings) -> SyncService:
         from sync.service import SyncService
@@ -158,8 +171,11 @@ class Lanner:
         """Whether anybody wants to hear of this state: no row in the outbox for nobody."""
         if facts.parent_run_id is not None and facts.kind != "LOOP":
             return state.terminal or state in (State.PAUSED, State.RUNNING)
-        if state.terminal and facts.trigger is not None and facts.trigger.get("type") in LOCKING:
-            return True
+        trigger = facts.trigger
+        if state.terminal and trigger is not None:
+            key = (value.namespace, value.flow_id, str(trigger.get("id")))
+            if trigger.get("type") in LOCKING or self.flow_triggers.wants_end(*key):
+                return True
         return self.flow_triggers.interested(value.namespace, value.flow_id, state.value)
 
     def start(self) -> None:
