@@ -252,9 +252,7 @@ def _reload(lanner: Lanner, reload: Callable[[], Settings]) -> None:
     except LannerError as error:
         log.error("the configuration was not read again: %s", error, extra={"action": "reload_failed"})  # noqa: TRY400 - a sentence is enough
     else:
-        log.info(
-            "the configuration was read again: %d sources", len(fresh.git.sources), extra={"action": "reloaded"}
-        )
+        log.info("the configuration was read again: %d sources", len(fresh.git.sources), extra={"action": "reloaded"})
 
 
 def _drain(settings: Settings, lanner: Lanner, server: Any, drain: str) -> None:
