@@ -84,7 +84,8 @@ def compare(
         raise SyncFailed("Limit", f"{total:,} bytes, limits.max_total_bytes is {source.limits.max_total_bytes:,}")
     for path, item in by_path.items():
         if path not in present and not (item.state == "kept" and not source.apply.prune):
-            touched[path] = Touched(path, None, _placed_before(source, path, resolved, item.kind, item.namespace))
+            before = _placed_before(source, path, resolved, item.kind, item.namespace)
+            touched[path] = Touched(path, None, before)
     _spellings(source, resolved, touched, inventory)
     _clashes(source, resolved, touched, inventory)
     return Changes(resolved, touched)

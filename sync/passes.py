@@ -360,7 +360,9 @@ class SourceSync:
         def missing(connection: Connection) -> set[str]:
             return missing_blobs(connection, wanted)
 
-        if wanted and database.read(missing):
+        if not wanted:
+            return
+        if database.read(missing):
             database.write(lambda tx: put_blobs(tx, blobs))
 
     def _renames(self, mirror: Mirror, row: Any, tree: str, changes: Changes) -> dict[str, str]:
