@@ -106,7 +106,7 @@ class TaskRunRow(SQLModel, table=True):
     __tablename__ = "task_run"
     __table_args__ = (
         Index("ix_task_run_execution", "execution_id", "sequence"),
-        Index("ix_task_run_task", "execution_id", "task_id"),
+        Index("ix_task_run_task", "execution_id", "task_id", "address"),
         Index("ix_task_run_parent", "parent_id"),
         Index(
             "ix_task_run_open",
@@ -129,7 +129,9 @@ class TaskRunRow(SQLModel, table=True):
     value: str | None = Field(default=None, sa_type=Text)
     iteration: int | None = None
     path: Any = Field(default=None, sa_column=Column(Json))
-    """Values of the enclosing loops, outermost first, the own value last: the address of its outputs."""
+    """Values of the enclosing loops, outermost first, the own value last."""
+    address: str = ""
+    """Short digest of ``path``, empty without one: how ``outputs.task[value]`` finds its row among thousands."""
     sequence: int
     state: str
     terminal: bool = False

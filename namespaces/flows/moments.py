@@ -74,10 +74,12 @@ def read_zone(name: object) -> ZoneInfo | timezone:
         return _fixed(text)
     except ValueError:
         pass
-    known = available_timezones()
-    if text in known:
+    try:
         return ZoneInfo(text)
-    raise ValueError(f"timezone '({text[:60]})' is not a valid time-zone ID{did_you_mean(text[:60], known)}")
+    except (KeyError, ValueError, OSError):  # unknown; not a name at all; a folder such as `Europe`
+        shown = text[:60]
+        near = did_you_mean(shown, available_timezones())
+        raise ValueError(f"timezone '({shown})' is not a valid time-zone ID{near}") from None
 
 
 def iso_instant(moment: datetime) -> str:

@@ -236,8 +236,8 @@ def read_worker_group(scope: Scope, value: Any, path: Path) -> dict[str, Any] | 
         if fallback is not None and not tags:
             scope.findings.error("F004", (*path, "tags"), "must not be empty when 'fallback' is given")
         return {"tags": tags, "match": group.get("match") or "ALL", "fallback": fallback or "FAIL"}
-    key = scalars.text(scope.findings, group.get("key"), (*path, "key"))
-    return {"tags": (key,) if key else (), "match": "ALL", "fallback": fallback or "WAIT"}
+    name = scalars.text(scope.findings, group.get("key"), (*path, "key"))
+    return {"tags": (name,) if name else (), "match": "ALL", "fallback": fallback or "WAIT"}
 
 
 _RETRY_KEYS: dict[RetryType, tuple[tuple[str, ...], tuple[str, ...]]] = {

@@ -125,7 +125,7 @@ def check_inputs(findings: Findings, inputs: tuple[Input, ...], path: Path) -> N
         findings.error(
             "F010", (*place, "dependsOn"), f"Cycle dependency detected for input with id '{name}': [{members}]"
         )
-    prefixes = set()
+    prefixes: set[str] = set()
     for name in names:
         parts = name.split(".")
         prefixes.update(".".join(parts[:n]) for n in range(1, len(parts)))

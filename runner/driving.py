@@ -1,0 +1,248 @@
+"""Getting executions going: start date, concurrency slot, first event; and what each commit leaves to do."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from namespaces import revisions
+from namespaces.clock import Clock
+from namespaces.errors import Unavailable
+from namespaces.flows.model import Flow
+from namespaces.ids import derived_id
+from namespaces.secrets import reseal
+from namespaces.store.base import to_micros
+from namespaces.store.db import Database
+from namespaces.store.nudges import Nudges
+from namespaces.tables import FlowRow
+from runner.applying import Outcome
+from runner.dispatch.base import Dispatch
+from runner.effects import Effects
+from runner.engine import events
+from runner.engine.concurrency import admit
+from runner.engine.states import State
+from runner.executions import Executions
+from runner.rows import execution_table, timer_table
+from runner.writing import insert_execution
+
+log = logging.getLogger("lanner.driving")
+flow_table = FlowRow.__table__  # type: ignore[attr-defined]
+
+
+class Driver:
+    """Wired to ``Executions``: told of each start and each commit."""
+
+    def __init__(
+        self,
+        executions: Executions,
+        dispatch: Dispatch,
+        work: ThreadPoolExecutor,
+        nudges: Nudges,
+    ) -> None:
+        self._executions = executions
+        self._database: Database = executions.database
+        self._clock: Clock = executions.clock
+        self._dispatch = dispatch
+        self._work = work
+        self._nudges = nudges
+        self.effects: Effects | None = None
+        executions.on_start = self.begin_soon
+        executions.on_commit = self.committed
+
+    def begin_soon(self, execution_id: str, plain: bool = False) -> None:
+        """``plain``: no start date, no concurrency limit, so nothing stands between CREATED and RUNNING."""
+        self._later(self._run if plain else self.begin, execution_id)
+
+    def _run(self, execution_id: str) -> None:
+        self._executions.apply(execution_id, events.Started(at=self._clock.now()))
+
+    def _later(self, work: Callable[[str], None], execution_id: str) -> None:
+        try:
+            self._work.submit(self._guarded, work, execution_id)
+        except RuntimeError:  # shutting down: the reconciler of the next process takes it up
+            log.info("left for the next start: %s", execution_id, extra={"action": "left_for_restart"})
+
+    def _guarded(self, work: Callable[[str], None], execution_id: str) -> None:
+        try:
+            work(execution_id)
+        except Unavailable as error:
+            log.warning("execution %s waits: %s", execution_id, error, extra={"action": "execution_waits"})
+        except Exception as error:
+            log.exception("execution %s failed to start", execution_id, extra={"action": "begin_failed"})
+            self._executions.apply(execution_id, events.Broken(at=self._clock.now(), reason=f"internal error: {error}"))
+
+    def begin(self, execution_id: str) -> None:
+        """Take a CREATED execution as far as it may go now: wait for its date, for a slot, or run.
+
+        Harmless twice: each step looks at the row it is about to change.
+        """
+        row = self._database.read(
+            lambda c: c.execute(sa.select(execution_table).where(execution_table.c.id == execution_id)).one_or_none()
+        )
+        if row is None:
+            return
+        now = self._clock.now()
+        if State(row.state) not in (State.CREATED, State.RESTARTED):
+            if self.effects is not None and row.finished and row.error:
+                self.effects.announce_unborn(row)
+            return
+        if row.schedule_date is not None and row.schedule_date > now:
+            self._database.write(lambda tx: self._start_later(tx, execution_id, row.schedule_date))
+            self._nudges.send("timers")
+            return
+        flow = self._database.read(
+            lambda c: self._executions.registry.flow(c, row.namespace, row.flow_id, row.revision)
+        )
+        if flow.concurrency is not None and not row.slot:
+            decided = self._database.write(lambda tx: self._admit(tx, flow, execution_id))
+            if decided is not None:
+                self._executions.apply(execution_id, decided)
+                return
+        self._executions.apply(execution_id, events.Started(at=now))
+
+    @staticmethod
+    def _start_later(tx: Connection, execution_id: str, due: object) -> None:
+        exists = tx.execute(
+            sa.select(timer_table.c.id).where(
+                timer_table.c.execution_id == execution_id, timer_table.c.kind == events.TimerKind.START.value
+            )
+        ).scalar()
+        if exists is None:
+            tx.execute(
+                sa.insert(timer_table).values(
+                    due_at=due,
+                    kind=events.TimerKind.START.value,
+                    execution_id=execution_id,
+                    epoch=0,
+                    name="",
+                    failures=0,
+                )
+            )
+
+    def _admit(self, tx: Connection, flow: Flow, execution_id: str) -> events.Queued | events.Refused | None:
+        """Take a slot in this transaction (None), or say what happens instead. Slots are counted from rows."""
+        self._lock_flow(tx, flow.namespace, flow.id)
+        running = self._slots_in_use(tx, flow.namespace, flow.id)
+        admission = admit(running, flow.concurrency)
+        now = self._clock.now()
+        if admission.state is State.RUNNING:
+            tx.execute(sa.update(execution_table).where(execution_table.c.id == execution_id).values(slot=True))
+            return None
+        if admission.state is State.QUEUED:
+            return events.Queued(at=now)
+        return events.Refused(at=now, state=admission.state, reason=admission.reason)
+
+    @staticmethod
+    def _lock_flow(tx: Connection, namespace: str, flow_id: str) -> None:
+        tx.execute(
+            sa.select(flow_table.c.id)
+            .where(flow_table.c.namespace == namespace, flow_table.c.id == flow_id)
+            .with_for_update()
+        )
+
+    @staticmethod
+    def _slots_in_use(tx: Connection, namespace: str, flow_id: str) -> int:
+        return int(
+            tx.execute(
+                sa.select(sa.func.count())
+                .select_from(execution_table)
+                .where(
+                    execution_table.c.namespace == namespace,
+                    execution_table.c.flow_id == flow_id,
+                    execution_table.c.finished.is_(False),
+                    execution_table.c.slot.is_(True),
+                )
+            ).scalar_one()
+        )
+
+    def released(self, namespace: str, flow_id: str) -> None:
+        """A slot is free: the oldest QUEUED execution goes straight to RUNNING."""
+
+        def take(tx: Connection) -> str | None:
+            self._lock_flow(tx, namespace, flow_id)
+            oldest = tx.execute(
+                sa.select(execution_table.c.id, execution_table.c.revision)
+                .where(
+                    execution_table.c.namespace == namespace,
+                    execution_table.c.flow_id == flow_id,
+                    execution_table.c.finished.is_(False),
+                    execution_table.c.state == State.QUEUED.value,
+                )
+                .order_by(execution_table.c.created_at, execution_table.c.id)
+                .limit(1)
+            ).one_or_none()
+            if oldest is None:
+                return None
+            flow = self._executions.registry.flow(tx, namespace, flow_id)
+            if flow.concurrency is not None and self._slots_in_use(tx, namespace, flow_id) >= flow.concurrency.limit:
+                return None
+            tx.execute(sa.update(execution_table).where(execution_table.c.id == oldest.id).values(slot=True))
+            return str(oldest.id)
+
+        while True:
+            execution_id = self._database.write(take)
+            if execution_id is None:
+                return
+            self._executions.apply(execution_id, events.Started(at=self._clock.now()))
+
+    def retry_as_new(self, execution_id: str, timer_id: int) -> None:
+        """A fresh execution in place of one that ended RETRIED; its id is derived, so twice makes one."""
+        row = self._database.read(
+            lambda c: c.execute(sa.select(execution_table).where(execution_table.c.id == execution_id)).one_or_none()
+        )
+        if row is None:
+            return
+        child_id = derived_id("retry", execution_id, str(timer_id))
+        if self._database.read(
+            lambda c: c.execute(sa.select(execution_table.c.id).where(execution_table.c.id == child_id)).scalar()
+        ):
+            return
+        stored = self._database.read(lambda c: revisions.at_revision(c, row.namespace, row.flow_id, row.revision))
+        if stored is None:
+            return
+        now = self._clock.now()
+        values = {
+            column: getattr(row, column)
+            for column in (
+                "namespace", "flow_id", "revision", "generation", "kind", "labels", "trigger", "parent_run_id",
+                "trigger_execution_id", "depth", "original_id", "original_created_at", "commit", "source",
+            )
+        }  # fmt: skip
+        values.update(
+            id=child_id,
+            version=0,
+            state=State.CREATED.value,
+            finished=False,
+            slot=False,
+            created_at=now,
+            history=[[State.CREATED.value, to_micros(now)]],
+            inputs=self._resealed(row.inputs, execution_id, child_id),
+            attempt_number=row.attempt_number + 1,
+            recoveries=0,
+        )
+        self._database.write(lambda tx: insert_execution(tx, values))
+        self.begin_soon(child_id)
+
+    def _resealed(self, inputs: Any, old_id: str, new_id: str) -> Any:
+        """Secret inputs are bound to their execution: open them and seal them again for the new one."""
+        return reseal(self._executions.rendering.vault, inputs, old_id, new_id)
+
+    def committed(self, execution_id: str, flow: Flow, outcome: Outcome) -> None:
+        """Hand on what the commit left: attempts to workers, effects to their handlers, timers to their loop."""
+        for dispatch in outcome.dispatches:
+            self._dispatch.submit(dispatch.task_run_id, dispatch.epoch, "")
+        if outcome.timers:
+            self._nudges.send("timers")
+        effects = self.effects
+        if effects is None:
+            return
+        for message in outcome.messages:
+            try:
+                self._work.submit(effects.handle, message)
+            except RuntimeError:
+                log.info("effect left for the next start: %s", execution_id, extra={"action": "left_for_restart"})

@@ -1,0 +1,282 @@
+"""Carrying out act effects: one handler a kind. Each may be called twice; what makes that harmless is said there."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from namespaces import crash
+from namespaces.errors import LannerError, Unavailable
+from namespaces.flows.model import Subflow
+from namespaces.ids import derived_id
+from namespaces.labels import read_labels
+from namespaces.store import outbox
+from namespaces.store.outbox import Message
+from runner import view
+from runner.dispatch.base import Dispatch
+from runner.engine import events
+from runner.engine.states import TERMINAL, State
+from runner.executions import Executions, StartRequest
+from runner.rendering import Place
+from runner.rows import execution_table, run_table
+
+log = logging.getLogger("lanner.effects")
+
+MOST_DEPTH = 100
+SUBFLOW = "io.kestra.plugin.core.flow.Subflow"
+
+
+class Listener(Protocol):
+    """Flow triggers: told of every announced state, at least once."""
+
+    def announce(self, execution_id: str, state: str, number: int) -> None: ...
+
+
+class Effects:
+    """Handlers for the messages of topic ``effect``."""
+
+    def __init__(
+        self,
+        executions: Executions,
+        dispatch: Dispatch,
+        listener: Listener,
+        released: Callable[[str, str], None],
+        ended: Callable[[Connection, str, str], None],
+    ) -> None:
+        """``released(namespace, flow_id)`` admits the next queued execution; ``ended`` frees a locked trigger."""
+        self._executions = executions
+        self._database = executions.database
+        self._clock = executions.clock
+        self._dispatch = dispatch
+        self._listener = listener
+        self._released = released
+        self._ended = ended
+
+    def handle(self, message: Message) -> None:
+        """Carry out and remove; a failure leaves the message for the outbox loop."""
+        crash.reach("outbox.before_publish")
+        payload = message.payload
+        try:
+            getattr(self, f"_{payload['do']}")(message.key, payload)
+        except Unavailable as error:
+            log.warning(
+                "effect %s of %s waits: %s", payload["do"], message.key, error, extra={"action": "effect_waits"}
+            )
+            self._postpone(message)
+            return
+        except Exception as error:
+            log.exception("effect %s of %s failed", payload["do"], message.key, extra={"action": "effect_failed"})
+            if message.attempts < 5:
+                self._postpone(message)
+                return
+            self._executions.apply(
+                message.key, events.Broken(at=self._clock.now(), reason=f"recovery_exhausted: {error}")
+            )
+        crash.reach("outbox.after_publish")
+        self._database.write(lambda tx: outbox.done(tx, [message.id]))
+
+    def _postpone(self, message: Message) -> None:
+        wait = timedelta(seconds=min(60, 2 ** min(message.attempts, 6)))
+        try:
+            self._database.write(lambda tx: outbox.postpone(tx, message.id, self._clock.now() + wait))
+        except Unavailable:
+            log.warning("effect stays claimed until its hold ends", extra={"action": "effect_held"})
+
+    def _announce(self, execution_id: str, payload: Mapping[str, Any]) -> None:
+        """Harmless twice: a parent ignores an end it knows, flow triggers use an idempotency key."""
+        state = State(payload["state"])
+        row = self._database.read(
+            lambda c: c.execute(sa.select(execution_table).where(execution_table.c.id == execution_id)).one_or_none()
+        )
+        if row is None:
+            return
+        if row.parent_run_id is not None and row.kind != "LOOP":
+            self._tell_parent(row, state)
+        if state.terminal:
+            self._database.write(lambda tx: self._ended(tx, execution_id, state.value))
+        self._listener.announce(execution_id, state.value, int(payload["at"]))
+
+    def announce_unborn(self, row: Any) -> None:
+        """An execution that was created FAILED never passed the engine, but has listeners all the same."""
+        self._announce(row.id, {"state": row.state, "at": len(row.history or ())})
+
+    def _tell_parent(self, row: Any, state: State) -> None:
+        parent = self._database.read(
+            lambda c: c.execute(sa.select(run_table.c.execution_id).where(run_table.c.id == row.parent_run_id)).scalar()
+        )
+        if parent is not None:
+            self._executions.apply(
+                parent,
+                events.SubflowChanged(
+                    at=self._clock.now(),
+                    task_run_id=row.parent_run_id,
+                    execution_id=row.id,
+                    state=state,
+                    outputs=row.outputs,
+                ),
+            )
+
+    def _release(self, execution_id: str, _payload: Mapping[str, Any]) -> None:
+        """Harmless twice: slots are counted from rows."""
+        row = self._database.read(
+            lambda c: c.execute(
+                sa.select(execution_table.c.namespace, execution_table.c.flow_id).where(
+                    execution_table.c.id == execution_id
+                )
+            ).one_or_none()
+        )
+        if row is not None:
+            self._released(row.namespace, row.flow_id)
+
+    def _kill_attempt(self, _execution_id: str, payload: Mapping[str, Any]) -> None:
+        """Harmless twice: killing what is gone does nothing."""
+        self._dispatch.kill(payload["run"], payload["epoch"])
+
+    def _kill_children(self, execution_id: str, payload: Mapping[str, Any]) -> None:
+        """Harmless twice: a terminal execution is not killed again."""
+
+        def children(connection: Connection) -> list[str]:
+            query = sa.select(execution_table.c.id).where(
+                execution_table.c.state.not_in([state.value for state in TERMINAL])
+            )
+            if payload["run"] is not None:
+                query = query.where(execution_table.c.parent_run_id == payload["run"])
+            else:
+                query = query.where(
+                    execution_table.c.trigger_execution_id == execution_id,
+                    execution_table.c.parent_run_id.is_not(None),
+                )
+            return list(connection.execute(query).scalars())
+
+        for child in self._database.read(children):
+            self._executions.kill(child)
+
+    def _start_subflow(self, execution_id: str, payload: Mapping[str, Any]) -> None:
+        """Harmless twice: the child's id is derived from task run and epoch, so it is made once."""
+        run_id, epoch = payload["run"], payload["epoch"]
+        now = self._clock.now()
+        loaded = self._database.read(
+            lambda c: view.load(c, execution_id, [events.AttemptStarted(at=now, task_run_id=run_id, epoch=epoch)])
+        )
+        if loaded is None:
+            return
+        run = loaded.value.runs.get(run_id)
+        if run is None or run.epoch != epoch or run.state.terminal:
+            return
+        flow = self._database.read(
+            lambda c: self._executions.registry.flow(
+                c, loaded.facts.namespace, loaded.facts.flow_id, loaded.value.revision
+            )
+        )
+        task = flow.by_id[run.task_id]
+        if not isinstance(task, Subflow):
+            raise LannerError(f"task '{task.id}' is not a Subflow")
+        child_id = derived_id("subflow", run_id, str(epoch))
+        try:
+            self._start_child(
+                task, Place(self._executions.rendering, flow, loaded.facts, loaded.paths), loaded, run_id, child_id
+            )
+        except LannerError as error:
+            if isinstance(error, Unavailable):
+                raise
+            self._executions.apply(
+                execution_id,
+                events.AttemptFinished(
+                    at=self._clock.now(),
+                    task_run_id=run_id,
+                    epoch=epoch,
+                    state=State.FAILED,
+                    error=error.message,
+                ),
+            )
+            return
+        self._executions.apply(
+            execution_id,
+            events.SubflowStarted(at=self._clock.now(), task_run_id=run_id, epoch=epoch, execution_id=child_id),
+        )
+
+    def _start_child(self, task: Subflow, place: Place, loaded: view.Loaded, run_id: str, child_id: str) -> None:
+        exists = self._database.read(
+            lambda c: c.execute(sa.select(execution_table.c.id).where(execution_table.c.id == child_id)).scalar()
+        )
+        if exists:
+            return
+        facts = loaded.facts
+        if facts.depth + 1 > MOST_DEPTH:
+            raise LannerError(f"subflows deeper than {MOST_DEPTH}", code="subflow_depth")
+        run = loaded.value.runs[run_id]
+        scene = place.renderer(loaded.value, run)
+        labels: dict[str, str] = {}
+        if task.inherit_labels:
+            labels.update((k, v) for k, v in loaded.value.labels if not k.startswith("system."))
+        if task.labels:
+            pairs, faults = read_labels(scene.value(task.labels))
+            wrong = [fault for fault in faults if not fault.warning]
+            if wrong:
+                raise LannerError(f"labels: {wrong[0].message}", code="bad_labels")
+            labels.update(pairs)
+        correlation = dict(loaded.value.labels).get("system.correlationId", loaded.facts.id)
+        variables: dict[str, Any] = {
+            "executionId": facts.id,
+            "namespace": facts.namespace,
+            "flowId": facts.flow_id,
+            "flowRevision": loaded.value.revision,
+            "taskRunId": run.id,
+        }
+        if run.value is not None:
+            variables["taskRunValue"] = run.value
+        if run.iteration is not None:
+            variables["taskRunIteration"] = run.iteration
+        schedule = scene.text(task.schedule_date) if task.schedule_date else ""
+        request = StartRequest(
+            namespace=scene.text(task.namespace),
+            flow_id=scene.text(task.flow_id),
+            revision=task.revision,
+            inputs=scene.value(dict(task.inputs)) if task.inputs else {},
+            labels=tuple(labels.items()),
+            schedule_date=_instant(schedule),
+            trigger={"id": task.id, "type": SUBFLOW, "variables": variables},
+            execution_id=child_id,
+            parent_run_id=run.id,
+            trigger_execution_id=facts.id,
+            correlation_id=correlation,
+            depth=facts.depth + 1,
+            generation=self._generation(facts.generation, scene.text(task.namespace), scene.text(task.flow_id)),
+        )
+        self._executions.start(request)
+
+    def _generation(self, pinned: int, namespace: str, flow_id: str) -> int | None:
+        """The parent's generation when the flow was there then; the newest when it came later."""
+        from namespaces import revisions
+
+        found = self._database.read(lambda c: revisions.at_generation(c, namespace, flow_id, pinned))
+        return pinned if found is not None else None
+
+    def _restart_subflow(self, execution_id: str, payload: Mapping[str, Any]) -> None:
+        """Harmless twice: a child that is running again refuses a second restart, and that is fine."""
+        child = payload["child"]
+        row = self._database.read(
+            lambda c: c.execute(sa.select(execution_table.c.state).where(execution_table.c.id == child)).scalar()
+        )
+        if row is None:
+            self._start_subflow(execution_id, payload)
+            return
+        if State(row).terminal:
+            self._executions.restart(child)
+
+
+def _instant(text: str) -> Any:
+    from datetime import UTC, datetime
+
+    if not text.strip():
+        return None
+    try:
+        parsed = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise LannerError(f"'scheduleDate' is not a date-time: {text!r}") from error
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

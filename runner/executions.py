@@ -1,0 +1,420 @@
+"""The door to executions: start them, steer them, look into them. Every change is one transaction or nothing."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from namespaces import revisions
+from namespaces.clock import Clock
+from namespaces.errors import BadRequest, Conflict, InvalidInput, NotFound
+from namespaces.flows.model import Flow, Pause
+from namespaces.inputs import Resolved, resolve_inputs
+from namespaces.registry import Registry
+from namespaces.store.db import Database
+from namespaces.store.nudges import Nudges
+from runner import rows, starting, view, writing
+from runner.applying import Applier, Outcome
+from runner.engine import events
+from runner.engine.states import TERMINAL, State
+from runner.rendering import Place, Rendering
+from runner.rows import execution_table, label_table, run_table, timer_table
+from runner.starting import Prepared, Started, StartRequest, Upload
+from runner.tables import LogRow, MetricRow
+from runner.writing import Change, Stale
+
+log = logging.getLogger("lanner.executions")
+
+
+class Executions:
+    """``work`` is the pool that carries out what a commit left to do; ``driver`` decides about slots and effects."""
+
+    def __init__(
+        self,
+        database: Database,
+        registry: Registry,
+        clock: Clock,
+        nudges: Nudges,
+        rendering: Rendering,
+        work: ThreadPoolExecutor,
+    ) -> None:
+        self.database = database
+        self.registry = registry
+        self.clock = clock
+        self.nudges = nudges
+        self.rendering = rendering
+        self.work = work
+        self.applier = Applier(database, registry, clock, nudges, rendering, self._committed)
+        self.on_commit: Any = None
+        """Set by the wiring: ``(execution_id, flow, outcome)``, called after each commit."""
+        self.on_start: Any = None
+        """Set by the wiring: ``(execution_id, plain)``, called after a start is committed; ``plain`` needs no gate."""
+
+    # ------------------------------------------------------------------ starting
+
+    def prepare(self, request: StartRequest) -> Prepared:
+        """Everything before the write. Raises ``NotFound``, ``Conflict``, ``InvalidInput``."""
+
+        def read(connection: Connection) -> tuple[Flow, revisions.Stored, int]:
+            flow, stored = starting.find_flow(connection, self.registry, request)
+            now_at = request.generation if request.generation is not None else revisions.generation(connection)
+            return flow, stored, now_at
+
+        flow, stored, generation = self.database.read(read)
+        return starting.prepare(
+            flow,
+            stored,
+            request,
+            now=self.clock.now(),
+            generation=generation,
+            resolve=self.resolve,
+        )
+
+    def start_in(self, tx: Connection, prepared: Prepared) -> Started:
+        """Write a prepared start in the caller's transaction; call ``started`` after the commit."""
+        return starting.insert(tx, prepared, now=self.clock.now())
+
+    def started(self, started: Started, prepared: Prepared | None = None) -> None:
+        """After the commit of ``start_in``: get the execution going; ``prepared`` saves looking at the row again."""
+        self.nudges.send("executions")
+        if not started.replayed and self.on_start is not None:
+            plain = (
+                prepared is not None
+                and prepared.failed is None
+                and prepared.flow.concurrency is None
+                and prepared.request.schedule_date is None
+            )
+            self.on_start(started.execution_id, plain)
+
+    def start(self, request: StartRequest) -> Started:
+        """Start a flow; durable when it returns."""
+        prepared = self.prepare(request)
+        started = self.database.write(lambda tx: self.start_in(tx, prepared))
+        self.started(started, prepared)
+        return started
+
+    def validate_inputs(
+        self, namespace: str, flow_id: str, revision: int | None, inputs: Mapping[str, Any]
+    ) -> tuple[Flow, Resolved]:
+        """Resolve inputs without starting anything or keeping any file."""
+        request = StartRequest(namespace=namespace, flow_id=flow_id, revision=revision, inputs=inputs)
+        flow, _ = self.database.read(lambda c: starting.find_flow(c, self.registry, request))
+        return flow, self.resolve(flow, inputs, "", store=False)
+
+    def resolve(self, flow: Flow, submitted: Mapping[str, Any], execution_id: str, store: bool = True) -> Resolved:
+        """The flow's inputs from what was submitted; files are kept under the execution's folder."""
+        return self._resolve_declared(flow, flow.inputs, submitted, execution_id, store=store)
+
+    def _resolve_declared(
+        self,
+        flow: Flow,
+        declared: Sequence[Any],
+        submitted: Mapping[str, Any],
+        execution_id: str,
+        *,
+        store: bool = True,
+    ) -> Resolved:
+        from runner.inputs import InputShell
+
+        shell = InputShell(self.rendering, flow, execution_id)
+        return resolve_inputs(
+            declared,
+            submitted,
+            render=shell.render,
+            render_typed=shell.render_typed,
+            store_file=shell.store_file if store else None,
+            encrypt=lambda text: self.rendering.vault.seal(text, execution_id),
+            accept_uri=shell.accept_uri,
+        )
+
+    # ------------------------------------------------------------------ steering
+
+    def apply(self, execution_id: str, event: events.AnyEvent, **more: Any) -> bool:
+        return self.applier.apply(execution_id, event, **more)
+
+    def kill(self, execution_id: str, *, cascade: bool = True) -> None:
+        """Kill; a finished execution stays as it is, its running children are killed when cascading."""
+        row = self._row(execution_id)
+        if State(row.state).terminal:
+            if not cascade:
+                raise Conflict(f"execution is already {row.state}", code="already_ended")
+            self._kill_children(execution_id)
+            return
+        self.apply(execution_id, events.Kill(at=self.clock.now(), cascade=cascade))
+
+    def _kill_children(self, execution_id: str) -> None:
+        open_children = self.database.read(
+            lambda c: c.execute(
+                sa.select(execution_table.c.id).where(
+                    execution_table.c.trigger_execution_id == execution_id,
+                    execution_table.c.parent_run_id.is_not(None),
+                    execution_table.c.state.not_in([state.value for state in TERMINAL]),
+                )
+            ).scalars()
+        )
+        for child in list(open_children):
+            self.kill(child)
+
+    def pause(self, execution_id: str) -> None:
+        row = self._row(execution_id)
+        if row.state != State.RUNNING:
+            raise InvalidInput(f"execution is not RUNNING but {row.state}", code="not_running")
+        if not self.apply(execution_id, events.Pause(at=self.clock.now())):
+            raise InvalidInput("execution is not RUNNING any more", code="not_running")
+
+    def resume(
+        self,
+        execution_id: str,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        task_run_id: str | None = None,
+        by: str | None = None,
+    ) -> None:
+        """Resume the first paused task run. Raises ``Conflict`` when nothing is paused, ``InvalidInput`` for inputs."""
+        loaded = self._loaded(execution_id, events.Resume(at=self.clock.now(), task_run_id=task_run_id))
+        if loaded.value.state is not State.PAUSED:
+            raise Conflict(f"execution is not paused but {loaded.value.state}", code="not_paused")
+        flow = self._flow(loaded)
+        paused = self._paused(flow, loaded, task_run_id)
+        now = self.clock.now()
+        outputs: dict[str, Any] = {}
+        if paused is not None:
+            task = flow.by_id[paused.task_id]
+            if isinstance(task, Pause):
+                if task.on_resume:
+                    resolved = self._resolve_declared(flow, task.on_resume, inputs or {}, execution_id)
+                    outputs["onResume"] = resolved.require()
+                outputs["resumed"] = {"by": by, "on": now.isoformat(), "to": State.RUNNING.value}
+        event = events.Resume(at=now, task_run_id=paused.id if paused else None, outputs=outputs or None)
+        if not self.apply(execution_id, event):
+            raise Conflict("execution is not paused any more", code="not_paused")
+
+    @staticmethod
+    def _paused(flow: Flow, loaded: view.Loaded, task_run_id: str | None) -> Any:
+        runs = [
+            run
+            for run in loaded.value.runs.values()
+            if run.state is State.PAUSED
+            and isinstance(flow.by_id.get(run.task_id), Pause)
+            and (task_run_id is None or run.id == task_run_id)
+        ]
+        return runs[0] if runs else None
+
+    def restart(self, execution_id: str, *, revision: int | None = None) -> None:
+        row = self._row(execution_id)
+        if not State(row.state).terminal and row.state != State.PAUSED:
+            raise Conflict(f"execution is not terminated but {row.state}", code="not_terminated")
+        if revision is not None:
+            self._require_revision(row, revision)
+        changed = self.apply(execution_id, events.Restart(at=self.clock.now(), revision=revision))
+        if not changed:
+            raise Conflict("No task found to restart execution from!", code="nothing_to_restart")
+        self._begin(execution_id)
+
+    def _require_revision(self, row: Any, revision: int) -> None:
+        def read(connection: Connection) -> None:
+            self.registry.flow(connection, row.namespace, row.flow_id, revision)
+
+        self.database.read(read)
+
+    def replay(
+        self,
+        execution_id: str,
+        *,
+        task_run_id: str | None = None,
+        revision: int | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        latest: bool = False,
+        breakpoints: tuple[str, ...] = (),
+    ) -> str:
+        """A new execution from the start or from a task run; returns its id."""
+        from runner.replaying import Replaying
+
+        return Replaying(self).replay(
+            execution_id,
+            task_run_id=task_run_id,
+            revision=revision,
+            inputs=inputs,
+            latest=latest,
+            breakpoints=breakpoints,
+        )
+
+    def force_run(self, execution_id: str) -> None:
+        """Run now, limits or not. Raises ``InvalidInput`` for a terminated execution."""
+        row = self._row(execution_id)
+        if State(row.state).terminal:
+            raise InvalidInput(f"execution in a terminated state: {row.state}", code="already_ended")
+        if row.state == State.PAUSED:
+            self.resume(execution_id)
+            return
+        self.apply(execution_id, events.ForceRun(at=self.clock.now()))
+        self.applier.drive(execution_id)
+
+    def unqueue(self, execution_id: str, state: str = "RUNNING") -> None:
+        """Take a QUEUED execution out of the queue into RUNNING, CANCELLED or FAILED."""
+        row = self._row(execution_id)
+        if row.state != State.QUEUED:
+            raise Conflict(f"execution not in state QUEUED but {row.state}", code="not_queued")
+        wanted = State(state)
+        if wanted is State.RUNNING:
+            self.apply(execution_id, events.ForceRun(at=self.clock.now()))
+        elif wanted in (State.CANCELLED, State.FAILED):
+            self.apply(execution_id, events.Refused(at=self.clock.now(), state=wanted, reason="unqueued by a person"))
+        else:
+            raise InvalidInput(f"an execution cannot be unqueued to {wanted}", code="bad_state")
+
+    def change_status(self, execution_id: str, state: str) -> None:
+        """Rewrite the state of a terminated execution; nothing runs because of it."""
+        wanted = State(state)
+
+        def work(tx: Connection) -> None:
+            row = self._row_in(tx, execution_id)
+            if not State(row.state).terminal or not wanted.terminal:
+                raise InvalidInput(
+                    f"the state can change between terminal states only, not from {row.state} to {wanted}",
+                    code="bad_state",
+                )
+            now = self.clock.now()
+            value = rows.execution(row, {}).to(wanted, now)
+            self._write(tx, rows.execution(row, {}), value, row.version, now)
+
+        self.database.write(work)
+        self.nudges.send(f"execution:{execution_id}")
+
+    def mark_task_run(self, execution_id: str, task_run_id: str, state: str) -> None:
+        """Set a task run to a terminal state and go on from there."""
+        wanted = State(state)
+        if not wanted.terminal:
+            raise InvalidInput(f"a task run can be marked with a terminal state only, not {wanted}", code="bad_state")
+        row = self._row(execution_id)
+        if not State(row.state).terminal and row.state != State.PAUSED:
+            raise Conflict(f"execution is not terminated but {row.state}", code="not_terminated")
+        event = events.TaskRunMarked(at=self.clock.now(), task_run_id=task_run_id, state=wanted)
+        if not self.apply(execution_id, event):
+            raise NotFound(f"execution '{execution_id}' has no task run '{task_run_id}'")
+        self._begin(execution_id)
+
+    def set_labels(self, execution_id: str, labels: Sequence[tuple[str, str]]) -> None:
+        """Merge labels into a terminated execution's; system labels stay."""
+
+        def work(tx: Connection) -> None:
+            row = self._row_in(tx, execution_id)
+            if not State(row.state).terminal:
+                raise BadRequest("execution is not terminated", code="not_terminated")
+            before = rows.execution(row, {})
+            known = dict(before.labels)
+            for key, value in labels:
+                if key.startswith("system.") and known.get(key) != value:
+                    raise InvalidInput(
+                        f"System labels can only be set by Kestra itself, offending label: {key}={value}"
+                    )
+                if not key or not value:
+                    raise InvalidInput("a label needs a key and a value")
+                known[key] = value
+            self._write(tx, before, replace(before, labels=tuple(known.items())), row.version, self.clock.now())
+
+        self.database.write(work)
+        self.nudges.send(f"execution:{execution_id}")
+
+    def delete(self, execution_id: str, *, logs: bool = True, metrics: bool = True, storage: bool = True) -> None:
+        """Remove an execution with what belongs to it; files go after the rows. Raises ``NotFound``."""
+        log_table, metric_table = LogRow.__table__, MetricRow.__table__  # type: ignore[attr-defined]
+
+        def work(tx: Connection) -> Any:
+            row = self._row_in(tx, execution_id)
+            tx.execute(sa.delete(run_table).where(run_table.c.execution_id == execution_id))
+            tx.execute(sa.delete(timer_table).where(timer_table.c.execution_id == execution_id))
+            tx.execute(sa.delete(label_table).where(label_table.c.execution_id == execution_id))
+            if logs:
+                tx.execute(sa.delete(log_table).where(log_table.c.execution_id == execution_id))
+            if metrics:
+                tx.execute(sa.delete(metric_table).where(metric_table.c.execution_id == execution_id))
+            tx.execute(sa.delete(execution_table).where(execution_table.c.id == execution_id))
+            return row
+
+        row = self.database.write(work)
+        if storage:
+            from namespaces.blobs import execution_folder
+
+            self.rendering.storage.delete_prefix(execution_folder(row.namespace, row.flow_id, execution_id))
+
+    # ------------------------------------------------------------------ looking
+
+    def evaluate(self, execution_id: str, expression: str, task_run_id: str | None = None) -> str:
+        """Render an expression in the context of an execution, secrets masked. Raises ``RenderError``."""
+        now = self.clock.now()
+        event = (
+            events.TaskRunMarked(at=now, task_run_id=task_run_id, state=State.SUCCESS)
+            if task_run_id
+            else events.Started(at=now)
+        )
+        loaded = self._loaded(execution_id, event)
+        run = loaded.value.runs.get(task_run_id) if task_run_id else None
+        if task_run_id and run is None:
+            raise NotFound(f"execution '{execution_id}' has no task run '{task_run_id}'")
+        place = Place(self.rendering, self._flow(loaded), loaded.facts, loaded.paths)
+        return place.mask(place.renderer(loaded.value, run).text(expression))
+
+    def wait(self, execution_id: str, *, timeout_s: float) -> bool:
+        """Wait until the execution is terminal or PAUSED; False when the time is over first."""
+        topic = f"execution:{execution_id}"
+        deadline = time.monotonic() + timeout_s
+        while True:
+            seen = self.nudges.seen(topic)
+            state = State(self._row(execution_id).state)
+            if state.terminal or state is State.PAUSED:
+                return True
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            self.nudges.wait(topic, seen, min(left, 1.0))
+
+    # ------------------------------------------------------------------ inside
+
+    def _committed(self, execution_id: str, flow: Flow, outcome: Outcome) -> None:
+        if self.on_commit is not None:
+            self.on_commit(execution_id, flow, outcome)
+
+    def _begin(self, execution_id: str) -> None:
+        """Get an execution going again, past the gate like a fresh one."""
+        if self.on_start is not None:
+            self.on_start(execution_id)
+
+    def _write(self, tx: Connection, before: Any, after: Any, version: int, now: datetime) -> None:
+        try:
+            writing.write(tx, Change(before=before, after=after), version=version, now=now, topic="effect", due_at=now)
+        except Stale as error:
+            raise Conflict("the execution was changed meanwhile, try again", code="version_conflict") from error
+
+    def _row(self, execution_id: str) -> Any:
+        return self.database.read(lambda c: self._row_in(c, execution_id))
+
+    @staticmethod
+    def _row_in(connection: Connection, execution_id: str) -> Any:
+        row = connection.execute(sa.select(execution_table).where(execution_table.c.id == execution_id)).one_or_none()
+        if row is None:
+            raise NotFound(f"execution '{execution_id}' does not exist")
+        return row
+
+    def _loaded(self, execution_id: str, event: events.AnyEvent) -> view.Loaded:
+        loaded = self.database.read(lambda c: view.load(c, execution_id, [event], self.registry.flow))
+        if loaded is None:
+            raise NotFound(f"execution '{execution_id}' does not exist")
+        return loaded
+
+    def _flow(self, loaded: view.Loaded) -> Flow:
+        known = self.registry.cached(loaded.facts.namespace, loaded.facts.flow_id, loaded.value.revision)
+        return known or self.database.read(
+            lambda c: self.registry.flow(c, loaded.facts.namespace, loaded.facts.flow_id, loaded.value.revision)
+        )
+
+
+__all__ = ["Executions", "StartRequest", "Started", "Upload"]

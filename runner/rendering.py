@@ -1,0 +1,280 @@
+"""Rendering bound to a place: one execution, one task run. Knows secrets to mask and outputs to look up.
+
+``Rendering`` is the server-wide half (what is the same for all executions), ``Place`` the half of one decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from namespaces.inputs import convert_output
+
+from namespaces.blobs import Storage, execution_folder, path_of, uri
+from namespaces.clock import Clock
+from namespaces.errors import InvalidInput, LannerError
+from namespaces.expressions import Ports
+from namespaces.flows.model import Flow, Task
+from namespaces.masking import Masker
+from namespaces.secrets import Vault, masked
+from namespaces.store.base import dump_json
+from namespaces.store.db import Database
+from runner import inline
+from runner.context import Lookup, Surroundings, ancestors_of, execution_roots, task_roots
+from runner.engine.events import AttemptFinished
+from runner.engine.states import State
+from runner.engine.values import Execution, TaskRun
+from runner.logs import LEVELS, LogLine
+from runner.plugin import Metric
+from runner.rows import address
+from runner.view import Facts
+
+OUTPUTS_IN_ROW = 256 * 1024
+OUTPUTS_MOST = 10 * 1024 * 1024
+
+
+class Engine(Protocol):
+    """The expression engine as this room uses it (``runner.renderer.Renderer``)."""
+
+    def render(self, text: str, context: Mapping[str, object], ports: Ports) -> str: ...
+
+    def render_typed(self, text: str, context: Mapping[str, object], ports: Ports) -> object: ...
+
+    def render_value(self, value: object, context: Mapping[str, object], ports: Ports) -> object: ...
+
+
+PortsOf = Callable[["Place", Execution, TaskRun | None, Mapping[str, Any]], Ports]
+Listens = Callable[[Facts, Execution, State], bool]
+
+
+@dataclass(slots=True, kw_only=True)
+class Rendering:
+    """What every rendering of this server shares."""
+
+    engine: Engine
+    database: Database
+    storage: Storage
+    vault: Vault
+    clock: Clock
+    surroundings: Surroundings
+    ports_of: PortsOf
+    flow_ports: Callable[[Flow], Ports]
+    """Ports of a flow outside of executions."""
+    listens: Listens
+
+
+class Place:
+    """Renders for the task runs of one execution; what it reads of secrets is masked in what it writes."""
+
+    def __init__(self, shared: Rendering, flow: Flow, facts: Facts, paths: Mapping[str, tuple[str, ...]]) -> None:
+        self.shared = shared
+        self.flow = flow
+        self.facts = facts
+        self.paths = paths
+        self.secrets: set[str] = set()
+        self.lookup = Lookup(flow, facts.id, shared.database.read, self.whole_outputs)
+        self.lookup.paths = dict(paths)
+        self._inputs: Mapping[str, Any] | None = None
+        self._roots: tuple[Execution, dict[str, Any]] | None = None
+
+    def inputs(self) -> Mapping[str, Any] | None:
+        """The execution's inputs, secrets opened (and remembered for masking)."""
+        if self.facts.inputs is not None and self._inputs is None:
+            self._inputs = self.shared.vault.unseal(dict(self.facts.inputs), self.facts.id, self.secrets)
+        return self._inputs
+
+    def whole_outputs(self, row: Any) -> Any:
+        """Outputs of a row, fetched from storage when they are large, secrets opened."""
+        outputs = row.outputs
+        if row.outputs_uri:
+            import orjson
+
+            with self.shared.storage.open(path_of(row.outputs_uri)) as file:
+                outputs = orjson.loads(file.read())
+        return None if outputs is None else self.shared.vault.unseal(outputs, self.facts.id, self.secrets)
+
+    def note(self, run: TaskRun, path: tuple[str, ...]) -> None:
+        """A task run changed in this decision: lookups must see it before it is committed."""
+        self.lookup.fresh[run.task_id, address(path)] = run
+        self.lookup.paths[run.id] = path
+
+    def committed(self) -> None:
+        self.lookup.fresh.clear()
+
+    def context(self, value: Execution, run: TaskRun | None) -> dict[str, Any]:
+        """All root variables for this task run (or, None, for the execution)."""
+        if self._roots is None or self._roots[0] is not value:
+            roots = execution_roots(self.flow, value, self.facts, self.inputs(), self.lookup, self.shared.surroundings)
+            self._roots = (value, roots)
+        roots = dict(self._roots[1])
+        if run is not None:
+            task = self.flow.by_id[run.task_id]
+            roots.update(task_roots(task, run, ancestors_of(value.runs, run), self.shared.clock.now()))
+        return roots
+
+    def renderer(self, value: Execution, run: TaskRun | None) -> Bound:
+        return Bound(self, value, run)
+
+    def mask(self, text: str) -> str:
+        return Masker(self.secrets).mask(text) if self.secrets else text
+
+    def flow_outputs(self, value: Execution) -> dict[str, Any]:
+        """The declared outputs, rendered and converted. Raises ``LannerError``."""
+        bound = self.renderer(value, None)
+        outputs: dict[str, Any] = {}
+        for declared in self.flow.outputs:
+            rendered = bound.value(declared.value)
+            converted = convert_output(declared, rendered)
+            if declared.type == "SECRET" and converted is not None:
+                converted = self.shared.vault.seal(converted, self.facts.id)
+            here = outputs
+            *parents, last = declared.id.split(".")
+            for parent in parents:
+                here = here.setdefault(parent, {})
+            here[last] = converted
+        return outputs
+
+    def run_inline(
+        self, value: Execution, run: TaskRun, epoch: int
+    ) -> tuple[AttemptFinished, list[LogLine], list[Metric]]:
+        """Run an inline task: its event, its log lines (masked) and its metrics."""
+        clock = self.shared.clock
+        task = self.flow.by_id[run.task_id]
+        started = clock.now()
+        attempt = len(run.attempts)
+        error: str | None = None
+        result = inline.Result()
+        try:
+            result = inline.run(task, self.renderer(value, run))
+        except LannerError as failure:
+            error = failure.message
+            result.logs.append(("ERROR", error))
+        lines = self.lines(task, run, attempt, result.logs, clock.now())
+        event = AttemptFinished(
+            at=clock.now(),
+            task_run_id=run.id,
+            epoch=epoch,
+            state=State.FAILED if error is not None else State.SUCCESS,
+            started_at=started,
+            outputs=result.outputs or None,
+            error=self.mask(error) if error else None,
+            update=result.update,
+        )
+        return event, lines, result.metrics
+
+    def lines(
+        self, task: Task, run: TaskRun, attempt: int, logs: Sequence[tuple[str, str]], at: datetime
+    ) -> list[LogLine]:
+        least = LEVELS[task.log_level] if task.log_level else 0
+        return [
+            LogLine(
+                at=at,
+                level=LEVELS[level],
+                message=self.mask(message),
+                namespace=self.flow.namespace,
+                flow_id=self.flow.id,
+                execution_id=self.facts.id,
+                task_id=run.task_id,
+                task_run_id=run.id,
+                attempt=attempt,
+            )
+            for level, message in logs
+            if LEVELS[level] >= least
+        ]
+
+    def stored_outputs(self, runs: Sequence[TaskRun]) -> dict[str, tuple[Any, str | None]]:
+        """What the rows keep of outputs: secrets sealed, large ones in internal storage."""
+        kept: dict[str, tuple[Any, str | None]] = {}
+        for run in runs:
+            if run.outputs is None:
+                continue
+            outputs: Any = self._sealed(run.outputs)
+            text = dump_json(outputs) if self._may_be_large(outputs) else ""
+            if len(text) > OUTPUTS_IN_ROW:
+                folder = execution_folder(self.flow.namespace, self.flow.id, self.facts.id)
+                path = f"{folder}/outputs/{run.id}.json"
+                self.shared.storage.put(path, text.encode())
+                kept[run.id] = (None, uri(path))
+            else:
+                kept[run.id] = (outputs, None)
+        return kept
+
+    def _may_be_large(self, outputs: Any) -> bool:
+        """A cheap look: most outputs are a few short texts, and encoding them twice would cost."""
+        if isinstance(outputs, dict) and len(outputs) <= 8:
+            return any(
+                not isinstance(v, str | int | float | bool | None) or (isinstance(v, str) and len(v) > 20_000)
+                for v in outputs.values()
+            )
+        return True
+
+    def _sealed(self, outputs: Mapping[str, Any]) -> Any:
+        """Texts that contain a secret are sealed; everything else stays readable."""
+        secrets = [secret for secret in self.secrets if len(secret) >= 4]
+        if not secrets:
+            return dict(outputs)
+
+        def seal(value: Any) -> Any:
+            if isinstance(value, str):
+                return self.shared.vault.seal(value, self.facts.id) if any(s in value for s in secrets) else value
+            if isinstance(value, Mapping):
+                return {key: seal(item) for key, item in value.items()}
+            if isinstance(value, list | tuple):
+                return [seal(item) for item in value]
+            return value
+
+        return seal(outputs)
+
+
+class Bound:
+    """A renderer for one task run at one moment; what ``asking`` and ``inline`` call."""
+
+    def __init__(self, place: Place, value: Execution, run: TaskRun | None) -> None:
+        self._place = place
+        self._value = value
+        self._run = run
+        self._context: dict[str, Any] | None = None
+        self._ports: Ports | None = None
+
+    def context(self) -> dict[str, Any]:
+        if self._context is None:
+            self._context = self._place.context(self._value, self._run)
+        return self._context
+
+    def ports(self) -> Ports:
+        if self._ports is None:
+            self._ports = self._place.shared.ports_of(self._place, self._value, self._run, self.context())
+        return self._ports
+
+    def text(self, template: str) -> str:
+        if "{" not in template:
+            return template
+        return self._place.shared.engine.render(template, self.context(), self.ports())
+
+    def typed(self, template: str) -> Any:
+        return self._place.shared.engine.render_typed(template, self.context(), self.ports())
+
+    def value(self, value: Any) -> Any:
+        return self._place.shared.engine.render_value(value, self.context(), self.ports())
+
+    def variables(self) -> Mapping[str, Any]:
+        present = self._value.variables
+        return present if present is not None else self._place.flow.variables
+
+
+def shown(outputs: Any) -> Any:
+    """Outputs as API and UI show them: sealed parts as eight stars (``flows.md`` 9.2)."""
+    return masked(outputs, "********")
+
+
+def refuse_large(outputs: Mapping[str, Any] | None) -> None:
+    """Raise ``InvalidInput`` (``output_too_large``) above the limit of one task run's outputs."""
+    if outputs is not None and len(dump_json(outputs)) > OUTPUTS_MOST:
+        raise InvalidInput(
+            f"outputs of more than {OUTPUTS_MOST // 1024 // 1024} MiB", code="output_too_large", hint="write a file"
+        )
+
+
+__all__ = ["Bound", "Place", "Rendering", "refuse_large", "shown"]

@@ -1,0 +1,176 @@
+"""Loading an execution: the part of it that an event concerns, and the facts that only expressions and effects need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from namespaces.flows.model import Flow
+from runner import rows
+from runner.engine.events import AnyEvent, Needs, Started, needs
+from runner.engine.values import Execution, TaskRun
+from runner.rows import execution_table, run_table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What never changes while an execution runs (or only by hand): where it came from and what it was given."""
+
+    id: str
+    namespace: str
+    flow_id: str
+    generation: int
+    kind: str
+    inputs: Mapping[str, Any] | None
+    trigger: Mapping[str, Any] | None
+    parent_run_id: str | None
+    trigger_execution_id: str | None
+    depth: int
+    parent_id: str | None
+    original_id: str
+    schedule_date: datetime | None
+    breakpoints: Any
+    loop_run: Mapping[str, Any] | None
+    commit: str | None
+    source: str | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Loaded:
+    """An execution as read from the database: its engine value, its version for the optimistic lock, its facts."""
+
+    value: Execution
+    version: int
+    slot: bool
+    facts: Facts
+    paths: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Loop path of each loaded task run."""
+    claimed: dict[str, str | None] = field(default_factory=dict)
+    """Worker of each loaded task run."""
+
+
+def facts(row: Any) -> Facts:
+    return Facts(
+        id=row.id,
+        namespace=row.namespace,
+        flow_id=row.flow_id,
+        generation=row.generation,
+        kind=row.kind,
+        inputs=row.inputs,
+        trigger=row.trigger,
+        parent_run_id=row.parent_run_id,
+        trigger_execution_id=row.trigger_execution_id,
+        depth=row.depth,
+        parent_id=row.parent_id,
+        original_id=row.original_id,
+        schedule_date=row.schedule_date,
+        breakpoints=row.breakpoints,
+        loop_run=row.loop_run,
+        commit=row.commit,
+        source=row.source,
+    )
+
+
+ONE_EXECUTION = sa.select(execution_table).where(execution_table.c.id == sa.bindparam("k_id"))
+_ONE_RUN = sa.select(run_table).where(
+    run_table.c.id == sa.bindparam("k_id"), run_table.c.execution_id == sa.bindparam("k_execution")
+)
+FlowOf = Callable[[Connection, str, str, int], Flow]
+
+
+def load(
+    connection: Connection, execution_id: str, events: Iterable[AnyEvent], flow_of: FlowOf | None = None
+) -> Loaded | None:
+    """The execution with the task runs these events need; None when there is no such execution.
+
+    ``flow_of`` gives the flow of the execution's revision: some events may end everything, which the flow tells.
+    """
+    row = connection.execute(ONE_EXECUTION, {"k_id": execution_id}).one_or_none()
+    if row is None:
+        return None
+    flow = flow_of(connection, row.namespace, row.flow_id, row.revision) if flow_of is not None else None
+    wanted: set[str] = set()
+    widest = Needs.NOTHING
+    for event in events:
+        match Needs.NOTHING if isinstance(event, Started) and _untouched(row) else needs(event, flow):
+            case Needs.ALL:
+                widest = Needs.ALL
+            case Needs.LIVE if widest is not Needs.ALL:
+                widest = Needs.LIVE
+            case _:
+                pass
+        run_id = getattr(event, "task_run_id", None) or getattr(getattr(event, "ask", None), "task_run_id", None)
+        if run_id:
+            wanted.add(run_id)
+    found = _runs(connection, execution_id, widest, wanted)
+    runs: dict[str, TaskRun] = {}
+    paths: dict[str, tuple[str, ...]] = {}
+    claimed: dict[str, str | None] = {}
+    for run_row in found:
+        runs[run_row.id] = rows.task_run(run_row, run_row.outputs)
+        paths[run_row.id] = tuple(run_row.path or ())
+        claimed[run_row.id] = run_row.worker_id
+    return Loaded(
+        value=rows.execution(row, runs),
+        version=row.version,
+        slot=bool(row.slot),
+        facts=facts(row),
+        paths=paths,
+        claimed=claimed,
+    )
+
+
+def _untouched(row: Any) -> bool:
+    """Whether the execution has no task run yet: then there is nothing to load for its start."""
+    return not (row.progress or {}).get("created", 0)
+
+
+def _runs(connection: Connection, execution_id: str, widest: Needs, wanted: set[str]) -> list[Any]:
+    if widest is Needs.ALL:
+        return list(
+            connection.execute(
+                sa.select(run_table).where(run_table.c.execution_id == execution_id).order_by(run_table.c.sequence)
+            )
+        )
+    found: dict[str, Any] = {}
+    if widest is Needs.LIVE:
+        live = sa.select(run_table).where(run_table.c.execution_id == execution_id, run_table.c.terminal.is_(False))
+        found.update({row.id: row for row in connection.execute(live)})
+    # Ancestors are fetched level by level: depth is small, and a plain key lookup beats a recursive query.
+    missing = (wanted | {row.parent_id for row in found.values() if row.parent_id}) - found.keys()
+    while missing:
+        ids = list(missing)
+        if len(ids) == 1:
+            one = connection.execute(_ONE_RUN, {"k_id": ids[0], "k_execution": execution_id}).one_or_none()
+            if one is not None:
+                found[one.id] = one
+            ids = []
+        for start in range(0, len(ids), 400):
+            query = sa.select(run_table).where(
+                run_table.c.id.in_(ids[start : start + 400]), run_table.c.execution_id == execution_id
+            )
+            found.update({row.id: row for row in connection.execute(query)})
+        missing = {row.parent_id for row in found.values() if row.parent_id and row.parent_id not in found} - missing
+    return sorted(found.values(), key=lambda row: row.sequence)
+
+
+def descendants(connection: Connection, parent_ids: Iterable[str]) -> list[str]:
+    """Ids of everything below these task runs, themselves left out."""
+    below: list[str] = []
+    level = list(parent_ids)
+    while level:
+        children: list[str] = []
+        for start in range(0, len(level), 400):
+            children.extend(
+                connection.execute(
+                    sa.select(run_table.c.id).where(run_table.c.parent_id.in_(level[start : start + 400]))
+                ).scalars()
+            )
+        below.extend(children)
+        level = children
+    return below
