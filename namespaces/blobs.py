@@ -34,13 +34,14 @@ _LONGEST_NAME = 200
 
 
 class Storage(Protocol):
-    """Files by absolute path (``/company/team/…``, the part of a URI after ``kestra://``).
+    """Files by absolute path (``/company/team/…``) or by URI (the same after ``kestra://``), whichever is at hand.
 
     A path with ``..``, an empty segment or a NUL raises ``InvalidInput``; a missing file ``NotFound``.
     """
 
-    def put(self, path: str, content: Content, *, limit: int | None = None) -> int:
-        """Keep a file, whole or not at all, replacing an older one; its size. ``limit`` in bytes: ``InvalidInput``."""
+    def put(self, path: str, content: Content, *, limit: int | None = None) -> str:
+        """Keep a file, whole or not at all, replacing an older one; its URI. More bytes than ``limit``:
+        ``InvalidInput``."""
         ...
 
     def open(self, path: str) -> BinaryIO: ...
@@ -148,6 +149,10 @@ def segments(path: str) -> list[str]:
     return parts
 
 
+def _parts(address: str) -> Paths:
+    return segments(path_of(address))
+
+
 def safe_name(name: str) -> str:
     """A file name from outside as one segment: folders and controls gone, at most 200 bytes, extension kept."""
     name = name.replace("\\", "/").rpartition("/")[2]
@@ -191,17 +196,17 @@ class MemoryStorage:
         self._files: dict[str, bytes] = {}
         self._lock = threading.Lock()
 
-    def put(self, path: str, content: Content, *, limit: int | None = None) -> int:
-        segments(path)
+    def put(self, path: str, content: Content, *, limit: int | None = None) -> str:
+        path = path_of(path)
         data = b"".join(_chunks(content, limit))
         with self._lock:
             if any(known.startswith(path + "/") for known in self._files):
                 raise InvalidInput(f"{path!r} is a folder")
             self._files[path] = data
-        return len(data)
+        return uri(path)
 
     def _get(self, path: str) -> bytes:
-        segments(path)
+        path = path_of(path)
         try:
             return self._files[path]
         except KeyError:
@@ -214,13 +219,11 @@ class MemoryStorage:
         return len(self._get(path))
 
     def exists(self, path: str) -> bool:
-        segments(path)
-        return path in self._files
+        return path_of(path) in self._files
 
     def delete(self, path: str) -> bool:
-        segments(path)
         with self._lock:
-            return self._files.pop(path, None) is not None
+            return self._files.pop(path_of(path), None) is not None
 
     def delete_prefix(self, path: str) -> Paths:
         with self._lock:
@@ -230,7 +233,7 @@ class MemoryStorage:
         return gone
 
     def list(self, path: str) -> Paths:
-        segments(path)
+        path = path_of(path)
         return sorted(known for known in self._files if known.startswith(path + "/"))
 
     def copy(self, source: str, target: str) -> None:
@@ -244,16 +247,15 @@ class LocalStorage:
         self.root = root
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def put(self, path: str, content: Content, *, limit: int | None = None) -> int:
-        *folders, name = segments(path)
+    def put(self, path: str, content: Content, *, limit: int | None = None) -> str:
+        *folders, name = _parts(path)
         temporary = f".{secrets.token_hex(8)}.tmp"
-        size = 0
         with self._folder(folders, create=True) as folder:
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder)
             try:
                 with os.fdopen(fd, "wb") as file:
                     for chunk in _chunks(content, limit):
-                        size += file.write(chunk)
+                        file.write(chunk)
                     file.flush()
                     os.fsync(file.fileno())
                 os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -266,10 +268,10 @@ class LocalStorage:
                     raise Unavailable("internal storage is full", hint="free space below the data folder") from error
                 raise
             os.fsync(folder)
-        return size
+        return uri(path_of(path))
 
     def open(self, path: str) -> BinaryIO:
-        *folders, name = segments(path)
+        *folders, name = _parts(path)
         try:
             with self._folder(folders) as folder:
                 # Not to block on a FIFO that somebody put there: non-blocking, then only regular files.
@@ -282,7 +284,7 @@ class LocalStorage:
         return cast(BinaryIO, os.fdopen(fd, "rb"))
 
     def _stat(self, path: str) -> os.stat_result | None:
-        *folders, name = segments(path)
+        *folders, name = _parts(path)
         try:
             with self._folder(folders) as folder:
                 found = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -300,7 +302,7 @@ class LocalStorage:
         return self._stat(path) is not None
 
     def delete(self, path: str) -> bool:
-        *folders, name = segments(path)
+        *folders, name = _parts(path)
         try:
             with self._folder(folders) as folder:
                 os.unlink(name, dir_fd=folder)
@@ -321,7 +323,7 @@ class LocalStorage:
 
     def delete_prefix(self, path: str) -> Paths:
         gone = self.list(path)
-        *folders, name = segments(path)
+        *folders, name = _parts(path)
         try:
             with self._folder(folders) as folder:
                 shutil.rmtree(name, dir_fd=folder)
@@ -332,8 +334,8 @@ class LocalStorage:
 
     def list(self, path: str) -> Paths:
         try:
-            with self._folder(segments(path)) as folder:
-                return sorted(self._walk(folder, path))
+            with self._folder(_parts(path)) as folder:
+                return sorted(self._walk(folder, path_of(path)))
         except OSError:
             return []
 
@@ -371,4 +373,4 @@ class LocalStorage:
 
 
 def _missing(path: str) -> NotFound:
-    return NotFound(f"no such file in internal storage: {uri(path)}", code="file_not_found")
+    return NotFound(f"no such file in internal storage: {uri(path_of(path))}", code="file_not_found")

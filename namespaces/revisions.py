@@ -115,8 +115,7 @@ def checksum(text: str) -> str:
 
 def generation(connection: Connection) -> int:
     """The registry's generation: grows by one with each applied plan and each save."""
-    found = connection.execute(sa.select(counter_table.c.value).where(counter_table.c.name == "catalog_version"))
-    return int(found.scalar() or 0)
+    return int(connection.execute(_GENERATION).scalar() or 0)
 
 
 def next_generation(tx: Connection) -> int:
@@ -263,15 +262,18 @@ def _select() -> sa.Select[Any]:
     )
 
 
+# Built once: this is on the path of every start.
+_LATEST = _select().where(
+    flow_table.c.namespace == sa.bindparam("k_ns"),
+    flow_table.c.id == sa.bindparam("k_id"),
+    revision_table.c.revision == flow_table.c.revision,
+)
+_GENERATION = sa.select(counter_table.c.value).where(counter_table.c.name == "catalog_version")
+
+
 def latest(connection: Connection, namespace: str, flow_id: str, *, allow_deleted: bool = False) -> Stored | None:
     """The newest revision, None when the flow never existed or is deleted."""
-    row = connection.execute(
-        _select().where(
-            flow_table.c.namespace == namespace,
-            flow_table.c.id == flow_id,
-            revision_table.c.revision == flow_table.c.revision,
-        )
-    ).one_or_none()
+    row = connection.execute(_LATEST, {"k_ns": namespace, "k_id": flow_id}).one_or_none()
     if row is None or (row.deleted and not allow_deleted):
         return None
     return _stored(row)
@@ -330,7 +332,7 @@ def of_namespace(connection: Connection, namespace: str) -> list[Stored]:
     return [_stored(row) for row in rows]
 
 
-def declarations(connection: Connection, *, types: Iterable[str] = (), since_generation: int = -1) -> list[Declaration]:
+def declarations(connection: Connection, types: Iterable[str] = (), *, since_generation: int = -1) -> list[Declaration]:
     """Trigger declarations of these types (none given: all) that changed after the generation."""
     query = sa.select(trigger_table).where(trigger_table.c.generation > since_generation)
     wanted = list(types)

@@ -88,6 +88,17 @@ class Vault:
         return value
 
 
+def reseal(vault: Vault, value: Any, old: str, new: str) -> Any:
+    """A copy of ``value`` whose sealed parts belong to ``new`` instead of ``old``."""
+    if isinstance(value, dict):
+        if MARK in value and isinstance(value[MARK], str):
+            return vault.seal(vault.open(value, old), new)
+        return {key: reseal(vault, item, old, new) for key, item in value.items()}
+    if isinstance(value, list):
+        return [reseal(vault, item, old, new) for item in value]
+    return value
+
+
 def texts(value: Any) -> Iterator[str]:
     """Every text inside a value: what has to be masked when the value is secret."""
     if isinstance(value, str):

@@ -45,9 +45,9 @@ from runner.engine.effects import (
     StartTimer,
     StoreValues,
 )
-from runner.engine.events import AnyEvent, Answered, AttemptFinished, AttemptStarted, BlockFinished, Broken, Pause
-from runner.engine.step import Step
+from runner.engine.events import Answered, AnyEvent, AttemptFinished, AttemptStarted, BlockFinished, Broken, Pause
 from runner.engine.states import State
+from runner.engine.step import Step
 from runner.engine.values import Execution, TaskRun
 from runner.inline import INLINE
 from runner.logs import LEVELS, LogLine
@@ -76,6 +76,8 @@ class Pending:
     worker_id: str | None = None
     """Set on the claim of an attempt."""
     metrics: Sequence[Metric] = ()
+    secrets: frozenset[str] = frozenset()
+    """Secret texts the attempt has read: they are sealed in its outputs."""
 
 
 @dataclass(slots=True)
@@ -115,13 +117,19 @@ class Applier:
         self._lock = threading.Lock()
 
     def apply(
-        self, execution_id: str, event: AnyEvent, *, worker_id: str | None = None, metrics: Sequence[Metric] = ()
+        self,
+        execution_id: str,
+        event: AnyEvent,
+        *,
+        worker_id: str | None = None,
+        metrics: Sequence[Metric] = (),
+        secrets: frozenset[str] = frozenset(),
     ) -> bool:
         """Apply one event and return whether it changed anything (late and repeated events do not).
 
         Raises ``Unavailable`` when nothing could be committed; applying the same event again is harmless.
         """
-        pending = Pending(event, Future(), worker_id, metrics)
+        pending = Pending(event, Future(), worker_id, metrics, secrets)
         with self._lock:
             queue = self._queues.setdefault(execution_id, _Queue())
             queue.waiting.append(pending)
@@ -154,7 +162,9 @@ class Applier:
 
     def _apply_batch(self, execution_id: str, batch: list[Pending]) -> list[bool]:
         for attempt in range(STALE_RETRIES):
-            loaded = self._database.read(lambda c: load(c, execution_id, [pending.event for pending in batch]))
+            loaded = self._database.read(
+                lambda c: load(c, execution_id, [pending.event for pending in batch], self._registry.flow)
+            )
             if loaded is None:
                 return [False] * len(batch)
             flow = self._flow(loaded)
@@ -191,7 +201,8 @@ class Applier:
 
     def _flow(self, loaded: Loaded) -> Flow:
         facts = loaded.facts
-        return self._database.read(
+        known = self._registry.cached(facts.namespace, facts.flow_id, loaded.value.revision)
+        return known or self._database.read(
             lambda c: self._registry.flow(c, facts.namespace, facts.flow_id, loaded.value.revision)
         )
 
@@ -239,7 +250,7 @@ class Decision:
         self._epochs = {run.id: run.epoch for run in loaded.value.runs.values()}
         self._parked: dict[str, TaskRun] = {}
         self._inline: deque[Dispatch] = deque()
-        self.place = Place(applier._rendering, flow, loaded.facts, self._paths)  # noqa: SLF001
+        self.place = Place(applier._rendering, flow, loaded.facts, self._paths)
         self._reset()
 
     def _reset(self) -> None:
@@ -258,6 +269,7 @@ class Decision:
     def take(self, pending: Pending) -> bool:
         """Decide one event. A bug in deciding fails this execution with its reason, and nothing else."""
         event = pending.event
+        self.place.secrets.update(pending.secrets)
         try:
             changed = self._advance(event)
         except Exception as error:
@@ -320,7 +332,7 @@ class Decision:
             if isinstance(act, StoreValues) and act.task_run_id == ask.task_run_id:
                 return act.values[ask.index]
         return str(
-            self._applier._database.read(  # noqa: SLF001
+            self._applier._database.read(
                 lambda c: c.execute(
                     sa.select(iteration_table.c.value).where(
                         iteration_table.c.task_run_id == ask.task_run_id, iteration_table.c.position == ask.index
@@ -393,10 +405,10 @@ class Decision:
 
         They may run again after a crash before the commit: they do no I/O, so nobody can tell.
         """
-        started = self._applier._clock.monotonic()  # noqa: SLF001
+        started = self._applier._clock.monotonic()
         count = 0
         while self._inline:
-            if count >= INLINE_BATCH or self._applier._clock.monotonic() - started > INLINE_SECONDS:  # noqa: SLF001
+            if count >= INLINE_BATCH or self._applier._clock.monotonic() - started > INLINE_SECONDS:
                 return
             dispatch = self._inline.popleft()
             self._unpark(dispatch.task_run_id)
@@ -419,7 +431,7 @@ class Decision:
         run = self.value.runs.get(run_id) if run_id else None
         self._logs.append(
             LogLine(
-                at=self._applier._clock.now(),  # noqa: SLF001
+                at=self._applier._clock.now(),
                 level=LEVELS[level],
                 message=self.place.mask(message),
                 namespace=self.value.namespace,
@@ -499,7 +511,7 @@ class Decision:
 
     def _announcements(self, act: Announce) -> Iterable[tuple[str, Any]]:
         """Who wants to know: a waiting parent, flow triggers, a locked trigger. Nobody: no message."""
-        if self._applier._rendering.listens(self.facts, self.value, act.state):  # noqa: SLF001
+        if self._applier._rendering.listens(self.facts, self.value, act.state):
             yield self.value.id, {"do": "announce", "state": act.state.value, "at": len(self.value.history)}
 
     def committed(self) -> None:

@@ -53,9 +53,10 @@ def answer(flow: Flow, ask: Ask, task_id: str | None, renderer: Renderer, stored
         case Question.ITERATION, _:
             return stored_value
         case Question.PAUSE, Pause():
-            return _duration(task.pause_duration, renderer), _duration(task.timeout, renderer)
+            behavior = renderer.text(task.behavior).strip().upper() or "RESUME"
+            return _duration(task.pause_duration, renderer), _duration(task.timeout, renderer), behavior
         case Question.SLA, _:
-            sla = next((sla for sla in flow.sla if sla.id == ask.name), None)
+            sla = flow.sla[ask.index] if ask.index < len(flow.sla) else None
             return sla is None or sla.assert_ is None or truthy(renderer.text(sla.assert_))
         case _:
             raise CannotAnswer(f"no answer to '{ask.question}' for task '{task_id}'")

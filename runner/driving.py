@@ -5,13 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from namespaces import revisions
 from namespaces.clock import Clock
 from namespaces.errors import Unavailable
 from namespaces.flows.model import Flow
+from namespaces.ids import derived_id
+from namespaces.secrets import reseal
+from namespaces.store.base import to_micros
 from namespaces.store.db import Database
 from namespaces.store.nudges import Nudges
 from namespaces.tables import FlowRow
@@ -23,6 +28,7 @@ from runner.engine.concurrency import admit
 from runner.engine.states import State
 from runner.executions import Executions
 from runner.rows import execution_table, timer_table
+from runner.writing import insert_execution
 
 log = logging.getLogger("lanner.driving")
 flow_table = FlowRow.__table__  # type: ignore[attr-defined]
@@ -48,8 +54,12 @@ class Driver:
         executions.on_start = self.begin_soon
         executions.on_commit = self.committed
 
-    def begin_soon(self, execution_id: str) -> None:
-        self._later(self.begin, execution_id)
+    def begin_soon(self, execution_id: str, plain: bool = False) -> None:
+        """``plain``: no start date, no concurrency limit, so nothing stands between CREATED and RUNNING."""
+        self._later(self._run if plain else self.begin, execution_id)
+
+    def _run(self, execution_id: str) -> None:
+        self._executions.apply(execution_id, events.Started(at=self._clock.now()))
 
     def _later(self, work: Callable[[str], None], execution_id: str) -> None:
         try:
@@ -77,9 +87,9 @@ class Driver:
         if row is None:
             return
         now = self._clock.now()
-        if State(row.state) is not State.CREATED:
-            if State(row.state).terminal:
-                self._announce_refused(row)
+        if State(row.state) not in (State.CREATED, State.RESTARTED):
+            if self.effects is not None and row.finished and row.error:
+                self.effects.announce_unborn(row)
             return
         if row.schedule_date is not None and row.schedule_date > now:
             self._database.write(lambda tx: self._start_later(tx, execution_id, row.schedule_date))
@@ -94,11 +104,6 @@ class Driver:
                 self._executions.apply(execution_id, decided)
                 return
         self._executions.apply(execution_id, events.Started(at=now))
-
-    def _announce_refused(self, row: object) -> None:
-        """An execution that was created FAILED still has listeners."""
-        if self.effects is not None and getattr(row, "finished", False) and getattr(row, "error", None):
-            self.effects.announce_directly(row)
 
     @staticmethod
     def _start_later(tx: Connection, execution_id: str, due: object) -> None:
@@ -123,12 +128,14 @@ class Driver:
         """Take a slot in this transaction (None), or say what happens instead. Slots are counted from rows."""
         self._lock_flow(tx, flow.namespace, flow.id)
         running = self._slots_in_use(tx, flow.namespace, flow.id)
-        assert flow.concurrency is not None
-        decision = admit(running, flow.concurrency, at=self._clock.now())
-        if isinstance(decision, events.Started):
+        admission = admit(running, flow.concurrency)
+        now = self._clock.now()
+        if admission.state is State.RUNNING:
             tx.execute(sa.update(execution_table).where(execution_table.c.id == execution_id).values(slot=True))
             return None
-        return decision
+        if admission.state is State.QUEUED:
+            return events.Queued(at=now)
+        return events.Refused(at=now, state=admission.state, reason=admission.reason)
 
     @staticmethod
     def _lock_flow(tx: Connection, namespace: str, flow_id: str) -> None:
@@ -182,6 +189,48 @@ class Driver:
             if execution_id is None:
                 return
             self._executions.apply(execution_id, events.Started(at=self._clock.now()))
+
+    def retry_as_new(self, execution_id: str, timer_id: int) -> None:
+        """A fresh execution in place of one that ended RETRIED; its id is derived, so twice makes one."""
+        row = self._database.read(
+            lambda c: c.execute(sa.select(execution_table).where(execution_table.c.id == execution_id)).one_or_none()
+        )
+        if row is None:
+            return
+        child_id = derived_id("retry", execution_id, str(timer_id))
+        if self._database.read(
+            lambda c: c.execute(sa.select(execution_table.c.id).where(execution_table.c.id == child_id)).scalar()
+        ):
+            return
+        stored = self._database.read(lambda c: revisions.at_revision(c, row.namespace, row.flow_id, row.revision))
+        if stored is None:
+            return
+        now = self._clock.now()
+        values = {
+            column: getattr(row, column)
+            for column in (
+                "namespace", "flow_id", "revision", "generation", "kind", "labels", "trigger", "parent_run_id",
+                "trigger_execution_id", "depth", "original_id", "original_created_at", "commit", "source",
+            )
+        }  # fmt: skip
+        values.update(
+            id=child_id,
+            version=0,
+            state=State.CREATED.value,
+            finished=False,
+            slot=False,
+            created_at=now,
+            history=[[State.CREATED.value, to_micros(now)]],
+            inputs=self._resealed(row.inputs, execution_id, child_id),
+            attempt_number=row.attempt_number + 1,
+            recoveries=0,
+        )
+        self._database.write(lambda tx: insert_execution(tx, values))
+        self.begin_soon(child_id)
+
+    def _resealed(self, inputs: Any, old_id: str, new_id: str) -> Any:
+        """Secret inputs are bound to their execution: open them and seal them again for the new one."""
+        return reseal(self._executions.rendering.vault, inputs, old_id, new_id)
 
     def committed(self, execution_id: str, flow: Flow, outcome: Outcome) -> None:
         """Hand on what the commit left: attempts to workers, effects to their handlers, timers to their loop."""

@@ -14,7 +14,7 @@ from namespaces import crash
 from namespaces.errors import LannerError, Unavailable
 from namespaces.flows.model import Subflow
 from namespaces.ids import derived_id
-from namespaces.labels import parse_labels
+from namespaces.labels import read_labels
 from namespaces.store import outbox
 from namespaces.store.outbox import Message
 from runner import view
@@ -71,7 +71,7 @@ class Effects:
             return
         except Exception as error:
             log.exception("effect %s of %s failed", payload["do"], message.key, extra={"action": "effect_failed"})
-            if message.attempts < 5:  # noqa: PLR2004 - R3: five recoveries
+            if message.attempts < 5:
                 self._postpone(message)
                 return
             self._executions.apply(
@@ -100,6 +100,10 @@ class Effects:
         if state.terminal:
             self._database.write(lambda tx: self._ended(tx, execution_id, state.value))
         self._listener.announce(execution_id, state.value, int(payload["at"]))
+
+    def announce_unborn(self, row: Any) -> None:
+        """An execution that was created FAILED never passed the engine, but has listeners all the same."""
+        self._announce(row.id, {"state": row.state, "at": len(row.history or ())})
 
     def _tell_parent(self, row: Any, state: State) -> None:
         parent = self._database.read(
@@ -210,7 +214,12 @@ class Effects:
         labels: dict[str, str] = {}
         if task.inherit_labels:
             labels.update((k, v) for k, v in loaded.value.labels if not k.startswith("system."))
-        labels.update(parse_labels(scene.value(task.labels)) if task.labels else ())
+        if task.labels:
+            pairs, faults = read_labels(scene.value(task.labels))
+            wrong = [fault for fault in faults if not fault.warning]
+            if wrong:
+                raise LannerError(f"labels: {wrong[0].message}", code="bad_labels")
+            labels.update(pairs)
         correlation = dict(loaded.value.labels).get("system.correlationId", loaded.facts.id)
         variables: dict[str, Any] = {
             "executionId": facts.id,

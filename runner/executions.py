@@ -24,7 +24,6 @@ from namespaces.store.nudges import Nudges
 from runner import rows, starting, view, writing
 from runner.applying import Applier, Outcome
 from runner.engine import events
-from runner.engine.replay import replay
 from runner.engine.states import TERMINAL, State
 from runner.rendering import Place, Rendering
 from runner.rows import execution_table, label_table, run_table, timer_table
@@ -57,7 +56,7 @@ class Executions:
         self.on_commit: Any = None
         """Set by the wiring: ``(execution_id, flow, outcome)``, called after each commit."""
         self.on_start: Any = None
-        """Set by the wiring: ``(execution_id)``, called after a start is committed."""
+        """Set by the wiring: ``(execution_id, plain)``, called after a start is committed; ``plain`` needs no gate."""
 
     # ------------------------------------------------------------------ starting
 
@@ -76,25 +75,30 @@ class Executions:
             request,
             now=self.clock.now(),
             generation=generation,
-            resolve=self._resolve,
-            seal=self.rendering.vault.seal,
+            resolve=self.resolve,
         )
 
     def start_in(self, tx: Connection, prepared: Prepared) -> Started:
         """Write a prepared start in the caller's transaction; call ``started`` after the commit."""
         return starting.insert(tx, prepared, now=self.clock.now())
 
-    def started(self, started: Started) -> None:
-        """After the commit of ``start_in``: get the execution going."""
+    def started(self, started: Started, prepared: Prepared | None = None) -> None:
+        """After the commit of ``start_in``: get the execution going; ``prepared`` saves looking at the row again."""
         self.nudges.send("executions")
         if not started.replayed and self.on_start is not None:
-            self.on_start(started.execution_id)
+            plain = (
+                prepared is not None
+                and prepared.failed is None
+                and prepared.flow.concurrency is None
+                and prepared.request.schedule_date is None
+            )
+            self.on_start(started.execution_id, plain)
 
     def start(self, request: StartRequest) -> Started:
         """Start a flow; durable when it returns."""
         prepared = self.prepare(request)
         started = self.database.write(lambda tx: self.start_in(tx, prepared))
-        self.started(started)
+        self.started(started, prepared)
         return started
 
     def validate_inputs(
@@ -103,9 +107,10 @@ class Executions:
         """Resolve inputs without starting anything or keeping any file."""
         request = StartRequest(namespace=namespace, flow_id=flow_id, revision=revision, inputs=inputs)
         flow, _ = self.database.read(lambda c: starting.find_flow(c, self.registry, request))
-        return flow, self._resolve(flow, inputs, "", store=False)
+        return flow, self.resolve(flow, inputs, "", store=False)
 
-    def _resolve(self, flow: Flow, submitted: Mapping[str, Any], execution_id: str, store: bool = True) -> Resolved:
+    def resolve(self, flow: Flow, submitted: Mapping[str, Any], execution_id: str, store: bool = True) -> Resolved:
+        """The flow's inputs from what was submitted; files are kept under the execution's folder."""
         return self._resolve_declared(flow, flow.inputs, submitted, execution_id, store=store)
 
     def _resolve_declared(
@@ -119,13 +124,15 @@ class Executions:
     ) -> Resolved:
         from runner.inputs import InputShell
 
-        shell = InputShell(self.rendering, flow, execution_id, self.clock.now(), store=store)
+        shell = InputShell(self.rendering, flow, execution_id)
         return resolve_inputs(
             declared,
             submitted,
             render=shell.render,
             render_typed=shell.render_typed,
-            store_file=shell.store_file,
+            store_file=shell.store_file if store else None,
+            encrypt=lambda text: self.rendering.vault.seal(text, execution_id),
+            accept_uri=shell.accept_uri,
         )
 
     # ------------------------------------------------------------------ steering
@@ -184,9 +191,7 @@ class Executions:
             if isinstance(task, Pause):
                 if task.on_resume:
                     resolved = self._resolve_declared(flow, task.on_resume, inputs or {}, execution_id)
-                    if resolved.problems:
-                        raise InvalidInput("\n".join(resolved.problems), code="invalid_inputs")
-                    outputs["onResume"] = dict(resolved.values)
+                    outputs["onResume"] = resolved.require()
                 outputs["resumed"] = {"by": by, "on": now.isoformat(), "to": State.RUNNING.value}
         event = events.Resume(at=now, task_run_id=paused.id if paused else None, outputs=outputs or None)
         if not self.apply(execution_id, event):
@@ -212,7 +217,7 @@ class Executions:
         changed = self.apply(execution_id, events.Restart(at=self.clock.now(), revision=revision))
         if not changed:
             raise Conflict("No task found to restart execution from!", code="nothing_to_restart")
-        self.applier.drive(execution_id)
+        self._begin(execution_id)
 
     def _require_revision(self, row: Any, revision: int) -> None:
         def read(connection: Connection) -> None:
@@ -240,7 +245,6 @@ class Executions:
             inputs=inputs,
             latest=latest,
             breakpoints=breakpoints,
-            pure=replay,
         )
 
     def force_run(self, execution_id: str) -> None:
@@ -296,7 +300,7 @@ class Executions:
         event = events.TaskRunMarked(at=self.clock.now(), task_run_id=task_run_id, state=wanted)
         if not self.apply(execution_id, event):
             raise NotFound(f"execution '{execution_id}' has no task run '{task_run_id}'")
-        self.applier.drive(execution_id)
+        self._begin(execution_id)
 
     def set_labels(self, execution_id: str, labels: Sequence[tuple[str, str]]) -> None:
         """Merge labels into a terminated execution's; system labels stay."""
@@ -379,6 +383,11 @@ class Executions:
         if self.on_commit is not None:
             self.on_commit(execution_id, flow, outcome)
 
+    def _begin(self, execution_id: str) -> None:
+        """Get an execution going again, past the gate like a fresh one."""
+        if self.on_start is not None:
+            self.on_start(execution_id)
+
     def _write(self, tx: Connection, before: Any, after: Any, version: int, now: datetime) -> None:
         try:
             writing.write(tx, Change(before=before, after=after), version=version, now=now, topic="effect", due_at=now)
@@ -396,13 +405,14 @@ class Executions:
         return row
 
     def _loaded(self, execution_id: str, event: events.AnyEvent) -> view.Loaded:
-        loaded = self.database.read(lambda c: view.load(c, execution_id, [event]))
+        loaded = self.database.read(lambda c: view.load(c, execution_id, [event], self.registry.flow))
         if loaded is None:
             raise NotFound(f"execution '{execution_id}' does not exist")
         return loaded
 
     def _flow(self, loaded: view.Loaded) -> Flow:
-        return self.database.read(
+        known = self.registry.cached(loaded.facts.namespace, loaded.facts.flow_id, loaded.value.revision)
+        return known or self.database.read(
             lambda c: self.registry.flow(c, loaded.facts.namespace, loaded.facts.flow_id, loaded.value.revision)
         )
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from namespaces.blobs import Storage
+from namespaces.inputs import convert_output
+
+from namespaces.blobs import Storage, execution_folder, path_of, uri
 from namespaces.clock import Clock
 from namespaces.errors import InvalidInput, LannerError
 from namespaces.expressions import Ports
 from namespaces.flows.model import Flow, Task
-from namespaces.inputs import convert_output
 from namespaces.masking import Masker
 from namespaces.secrets import Vault, masked
 from namespaces.store.base import dump_json
@@ -59,6 +60,8 @@ class Rendering:
     clock: Clock
     surroundings: Surroundings
     ports_of: PortsOf
+    flow_ports: Callable[[Flow], Ports]
+    """Ports of a flow outside of executions."""
     listens: Listens
 
 
@@ -88,7 +91,7 @@ class Place:
         if row.outputs_uri:
             import orjson
 
-            with self.shared.storage.open(row.outputs_uri) as file:
+            with self.shared.storage.open(path_of(row.outputs_uri)) as file:
                 outputs = orjson.loads(file.read())
         return None if outputs is None else self.shared.vault.unseal(outputs, self.facts.id, self.secrets)
 
@@ -190,10 +193,10 @@ class Place:
             outputs: Any = self._sealed(run.outputs)
             text = dump_json(outputs) if self._may_be_large(outputs) else ""
             if len(text) > OUTPUTS_IN_ROW:
-                folder = f"/{self.flow.namespace.replace('.', '/')}/{self.flow.id}/executions/{self.facts.id}"
+                folder = execution_folder(self.flow.namespace, self.flow.id, self.facts.id)
                 path = f"{folder}/outputs/{run.id}.json"
-                uri = self.shared.storage.put(path, text.encode())
-                kept[run.id] = (None, uri)
+                self.shared.storage.put(path, text.encode())
+                kept[run.id] = (None, uri(path))
             else:
                 kept[run.id] = (outputs, None)
         return kept

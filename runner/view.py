@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -10,8 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from namespaces.flows.model import Flow
 from runner import rows
-from runner.engine.events import AnyEvent, Needs, needs
+from runner.engine.events import AnyEvent, Needs, Started, needs
 from runner.engine.values import Execution, TaskRun
 from runner.rows import execution_table, run_table
 
@@ -75,15 +76,28 @@ def facts(row: Any) -> Facts:
     )
 
 
-def load(connection: Connection, execution_id: str, events: Iterable[AnyEvent]) -> Loaded | None:
-    """The execution with the task runs these events need; None when there is no such execution."""
-    row = connection.execute(sa.select(execution_table).where(execution_table.c.id == execution_id)).one_or_none()
+ONE_EXECUTION = sa.select(execution_table).where(execution_table.c.id == sa.bindparam("k_id"))
+_ONE_RUN = sa.select(run_table).where(
+    run_table.c.id == sa.bindparam("k_id"), run_table.c.execution_id == sa.bindparam("k_execution")
+)
+FlowOf = Callable[[Connection, str, str, int], Flow]
+
+
+def load(
+    connection: Connection, execution_id: str, events: Iterable[AnyEvent], flow_of: FlowOf | None = None
+) -> Loaded | None:
+    """The execution with the task runs these events need; None when there is no such execution.
+
+    ``flow_of`` gives the flow of the execution's revision: some events may end everything, which the flow tells.
+    """
+    row = connection.execute(ONE_EXECUTION, {"k_id": execution_id}).one_or_none()
     if row is None:
         return None
+    flow = flow_of(connection, row.namespace, row.flow_id, row.revision) if flow_of is not None else None
     wanted: set[str] = set()
     widest = Needs.NOTHING
     for event in events:
-        match needs(event):
+        match Needs.NOTHING if isinstance(event, Started) and _untouched(row) else needs(event, flow):
             case Needs.ALL:
                 widest = Needs.ALL
             case Needs.LIVE if widest is not Needs.ALL:
@@ -111,6 +125,11 @@ def load(connection: Connection, execution_id: str, events: Iterable[AnyEvent]) 
     )
 
 
+def _untouched(row: Any) -> bool:
+    """Whether the execution has no task run yet: then there is nothing to load for its start."""
+    return not (row.progress or {}).get("created", 0)
+
+
 def _runs(connection: Connection, execution_id: str, widest: Needs, wanted: set[str]) -> list[Any]:
     if widest is Needs.ALL:
         return list(
@@ -126,6 +145,11 @@ def _runs(connection: Connection, execution_id: str, widest: Needs, wanted: set[
     missing = (wanted | {row.parent_id for row in found.values() if row.parent_id}) - found.keys()
     while missing:
         ids = list(missing)
+        if len(ids) == 1:
+            one = connection.execute(_ONE_RUN, {"k_id": ids[0], "k_execution": execution_id}).one_or_none()
+            if one is not None:
+                found[one.id] = one
+            ids = []
         for start in range(0, len(ids), 400):
             query = sa.select(run_table).where(
                 run_table.c.id.in_(ids[start : start + 400]), run_table.c.execution_id == execution_id

@@ -131,5 +131,3 @@ def to_json(value: object) -> str:
 def references(text: str) -> frozenset[str]:
     """Root names and dotted literal paths that a text uses (``inputs``, ``inputs.name``); empty for a broken one."""
     return parse(text).references
-
-

@@ -1,5 +1,7 @@
 """Filters on lists and maps (expressions.md 8.2). Nothing is changed in place."""
 
+# ruff: noqa: ARG001 - whatever is registered takes the rendering's state first, used or not
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -30,7 +32,11 @@ def join(state: State, value: object, separator: object = "") -> object:
     return between.join(parts)
 
 
-@filter_("slice", names=("fromIndex", "toIndex"), examples=(("{{ 'abcdef' | slice(1,3) }}", "bc"), ("{{ ['a','b','c','d'] | slice(1,3) }}", '["b","c"]')))  # fmt: skip
+@filter_(
+    "slice",
+    names=("fromIndex", "toIndex"),
+    examples=(("{{ 'abcdef' | slice(1,3) }}", "bc"), ("{{ ['a','b','c','d'] | slice(1,3) }}", '["b","c"]')),
+)
 def slice_(state: State, value: object, from_index: object = 0, to_index: object = None) -> object:
     """Part of a text or list; indices count from 0, `toIndex` is not part of it; out of bounds is an error."""
     if value is None:
@@ -81,7 +87,7 @@ def merge(state: State, value: object, items: object) -> object:
     if isinstance(value, Mapping) or (value is None and isinstance(items, Mapping)):
         if items is not None and not isinstance(items, Mapping):
             raise RenderError(f"`merge` of a map needs a map, got {kind(items)}")
-        return {**(value or {}), **(items or {})}  # type: ignore[dict-item]
+        return {**(value or {}), **(items or {})}
     left = [] if value is None else elements(value, "merge")
     return left + ([] if items is None else elements(items, "merge"))
 
@@ -185,5 +191,3 @@ def is_in(state: State, value: object, items: object) -> bool:
     from namespaces.expressions.operators import is_in as operator
 
     return operator(state, value, items)
-
-

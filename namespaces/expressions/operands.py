@@ -138,19 +138,19 @@ class ExpressionReader:
             if negated:
                 self._at += 1
             return self._made(tree.Test(line, left, self.name("the name of a test"), negated))
-        right = self.expression(bound + 1)
         if op == "-":
-            self._note_dash(left, right, sign)
+            self._note_dash(left, sign)
+        right = self.expression(bound + 1)
         if op in _FLAT:
             items = (*left.items, right) if isinstance(left, tree.Chain) and left.op == op else (left, right)
             return self._made(tree.Chain(line, op, items))
         return self._made(tree.Binary(line, "==" if op == "equals" else op, left, right))
 
-    def _note_dash(self, left: tree.Expr, right: tree.Expr, sign: Token) -> None:
+    def _note_dash(self, left: tree.Expr, sign: Token) -> None:
         """``inputs.key-name`` is a subtraction; lint wants to know the text that was meant (flows.md 10.2)."""
         glued = self._lexer.text[sign.at - 1].strip() and self._lexer.text[sign.to].strip()
-        if glued and isinstance(left, tree.Path) and left.keys and isinstance(right, tree.Path):
-            self.dashed.append(".".join([left.root, *map(str, left.keys)]) + "-" + right.root)
+        if glued and isinstance(left, tree.Path) and left.keys and self.token.kind == "name":
+            self.dashed.append(".".join([left.root, *map(str, left.keys)]) + f"-{self.token.value}")
 
     def _unary(self) -> tree.Expr:
         token = self.token
@@ -221,7 +221,9 @@ class ExpressionReader:
                 self.fail("too deeply nested: too many steps in one path")
 
     def _step(self, line: int, target: tree.Expr, key: tree.Expr, path: bool) -> tree.Expr:
-        constant = isinstance(key, tree.Literal) and isinstance(key.value, str | int) and not isinstance(key.value, bool)
+        constant = (
+            isinstance(key, tree.Literal) and isinstance(key.value, str | int) and not isinstance(key.value, bool)
+        )
         if path and constant and isinstance(target, tree.Path) and isinstance(key, tree.Literal):
             assert isinstance(key.value, str | int)
             return tree.Path(target.line, target.root, (*target.keys, key.value))

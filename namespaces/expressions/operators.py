@@ -3,6 +3,8 @@
 Names beginning with ``lazy:`` get their operands as functions, so that they may catch or skip them.
 """
 
+# ruff: noqa: ARG001 - whatever is registered takes the rendering's state first, used or not
+
 from __future__ import annotations
 
 import math
@@ -23,6 +25,8 @@ _MAX_BITS = 4096
 def _bounded(value: object) -> object:
     if isinstance(value, int) and value.bit_length() > _MAX_BITS:
         raise LimitReached(f"the number is too large: more than {_MAX_BITS} bits")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise LimitReached("the number is too large for a float")
     return value
 
 
@@ -74,7 +78,7 @@ def divide(state: State, left: object, right: object) -> object:
         raise RenderError("division by zero")
     if isinstance(a, int) and isinstance(b, int):
         return (abs(a) // abs(b)) * (1 if (a < 0) == (b < 0) else -1)
-    return a / b  # type: ignore[operator]
+    return _bounded(a / b)  # type: ignore[operator]
 
 
 def modulo(state: State, left: object, right: object) -> object:

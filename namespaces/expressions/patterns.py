@@ -15,7 +15,14 @@ _POSIX = {
     "Punct": "!-/:-@\\[-`{-~", "Graph": "!-~", "Print": " -~", "Blank": " \\t", "XDigit": "0-9a-fA-F",
     "Space": " \\t\\n\\x0B\\f\\r", "Cntrl": "\\x00-\\x1F\\x7F",
 }  # fmt: skip
-_UNICODE = {"L": "^\\W\\d_", "IsAlphabetic": "^\\W\\d_", "IsLetter": "^\\W\\d_", "N": "\\d", "Nd": "\\d", "IsDigit": "\\d"}
+_UNICODE = {
+    "L": "^\\W\\d_",
+    "IsAlphabetic": "^\\W\\d_",
+    "IsLetter": "^\\W\\d_",
+    "N": "\\d",
+    "Nd": "\\d",
+    "IsDigit": "\\d",
+}
 _MAX_PATTERN = 4096
 
 
@@ -176,7 +183,9 @@ def replace(text: str, pattern: str, replacement: str, limit: int) -> str:
 
 def is_plain(pattern: str) -> bool:
     """Whether a delimiter means itself: no regular expression is needed for it."""
-    return len(pattern) == 1 and pattern not in "\\^$.|?*+()[{" or (len(pattern) == 2 and pattern[0] == "\\" and not pattern[1].isalnum())
+    return (len(pattern) == 1 and pattern not in "\\^$.|?*+()[{") or (
+        len(pattern) == 2 and pattern[0] == "\\" and not pattern[1].isalnum()
+    )
 
 
 def split(text: str, delimiter: str, limit: int) -> list[str]:

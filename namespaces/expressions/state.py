@@ -61,8 +61,23 @@ class State:
     """
 
     __slots__ = (
-        "context", "depth", "entropy", "eval_ctx", "held", "isolated", "limits", "macros", "null_loop", "now", "ports",
-        "read_outside", "restricted", "scopes", "spent", "text", "zone",
+        "context",
+        "depth",
+        "entropy",
+        "eval_ctx",
+        "held",
+        "isolated",
+        "limits",
+        "macros",
+        "now",
+        "null_loop",
+        "ports",
+        "read_outside",
+        "restricted",
+        "scopes",
+        "spent",
+        "text",
+        "zone",
     )  # fmt: skip
 
     def __init__(

@@ -1,5 +1,7 @@
 """Filters on text (expressions.md 8.1). Null in gives null out unless a filter says otherwise."""
 
+# ruff: noqa: ARG001 - whatever is registered takes the rendering's state first, used or not
+
 from __future__ import annotations
 
 import base64
@@ -196,9 +198,7 @@ def _around(name: str, example: str, cut: Callable[[str, str], str], doc: str) -
 
 
 _around("substringBefore", "a", lambda t, s: t.split(s, 1)[0] if s else "", "Before the first separator, or all.")
-_around(
-    "substringBeforeLast", "a.b", lambda t, s: t.rsplit(s, 1)[0] if s else t, "Before the last separator, or all."
-)
+_around("substringBeforeLast", "a.b", lambda t, s: t.rsplit(s, 1)[0] if s else t, "Before the last separator, or all.")
 _around(
     "substringAfter", "b.c", lambda t, s: t.split(s, 1)[1] if s in t and s else (t if not s else ""),
     "After the first separator, or nothing.",
@@ -329,12 +329,21 @@ def regex_extract(state: State, value: object, regex: object, group: object = 0)
         raise RenderError(f"`regexExtract`: the pattern has no group {to_text(group)}") from error
 
 
-@filter_("numberFormat", names=("format",), examples=(("{{ 1234567.891 | numberFormat('#,##0.00') }}", "1,234,567.89"), ("{{ 5 | numberFormat('000') }}", "005")))  # fmt: skip
+@filter_(
+    "numberFormat",
+    names=("format",),
+    examples=(
+        ("{{ 1234567.891 | numberFormat('#,##0.00') }}", "1,234,567.89"),
+        ("{{ 5 | numberFormat('000') }}", "005"),
+    ),
+)
 def number_format(state: State, value: object, pattern: object = None) -> object:
     """A number by Java's DecimalFormat pattern; without one `#,##0.###`."""
     from namespaces.expressions.decimal_format import formatted
 
-    return None if value is None else formatted(value, "#,##0.###" if pattern is None else text(pattern, "numberFormat"))
+    return (
+        None if value is None else formatted(value, "#,##0.###" if pattern is None else text(pattern, "numberFormat"))
+    )
 
 
 @filter_("default", examples=(("{{ missing | upper | default('d') }}", "d"), ("{{ false | default('d') }}", "false")))

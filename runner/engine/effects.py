@@ -20,13 +20,13 @@ class Question(StrEnum):
     VALUES = "values"
     """ForEach, EachParallel: tuple of text, distinct, in order."""
     ITERATION = "iteration"
-    """The text of one value, ``index`` says which; asked when values were put aside."""
+    """The text of one value, ``index`` says which (``name``: for which task); asked when values were put aside."""
     PAUSE = "pause"
-    """Pause: (pauseDuration or None, timeout or None) as timedeltas."""
+    """Pause: (pauseDuration or None, timeout or None, behavior): two timedeltas and the rendered word."""
     OUTPUTS = "outputs"
     """The flow's outputs: a map."""
     SLA = "sla"
-    """EXECUTION_ASSERTION ``name``: bool, true when it holds."""
+    """EXECUTION_ASSERTION number ``index`` of the flow, ``name`` is its id: bool, true when it holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,15 +92,23 @@ class KillChildren:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreValues:
-    """Put the values of a loop aside; ``Question.ITERATION`` reads them one by one."""
+    """Put the values of a loop aside, in the deciding transaction; ``Question.ITERATION`` reads them one by one.
+
+    ``copy_of`` (replay) names the task run of the old execution whose values are to be copied instead.
+    """
 
     task_run_id: str
     values: tuple[str, ...]
+    copy_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DropRuns:
-    """Remove these task runs and everything below them (a LoopUntil's finished pass, restart)."""
+    """Remove these task runs and everything below them (a LoopUntil's finished pass, restart).
+
+    Done in the deciding transaction, before the changed task runs are written: doing it later could remove what
+    came in their place. ``children_of`` keeps that task run itself.
+    """
 
     task_run_ids: tuple[str, ...] = ()
     children_of: str | None = None
@@ -124,7 +132,7 @@ class Announce:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """The execution is finished: free its concurrency slot and wake the oldest QUEUED one."""
+    """The execution is finished: free its concurrency slot, if it holds one, and wake the oldest QUEUED one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

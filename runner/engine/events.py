@@ -8,9 +8,9 @@ from datetime import datetime
 from enum import Enum, StrEnum
 from typing import Any
 
+from namespaces.flows.model import Flow, RetryBehavior
 from runner.engine.effects import Ask
 from runner.engine.states import State
-from runner.engine.values import Attempt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,39 +82,14 @@ class AttemptFinished(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChildResult:
-    """One child of a WorkingDirectory as the worker saw it end; ``history`` begins with CREATED."""
-
-    task_id: str
-    state: State
-    history: tuple[tuple[State, datetime], ...]
-    attempts: tuple[Attempt, ...] = ()
-    outputs: Mapping[str, Any] | None = None
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockFinished(Event):
-    """A WorkingDirectory has ended: its children's task runs are made in one go, in the order they ran."""
-
-    task_run_id: str
-    epoch: int
-    children: tuple[ChildResult, ...]
-    started_at: datetime | None = None
-    outputs: Mapping[str, Any] | None = None
-    error: str | None = None
-    state: State | None = None
-    """KILLED when killed; else computed from the children."""
-    info: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerLost(Event):
     """The worker of an attempt is gone: assign again (epoch + 1) or fail, by ``onWorkerLost``."""
 
     task_run_id: str
     epoch: int
     reason: str = "worker lost"
+    policy: str | None = None
+    """The namespace's ``on_worker_lost``, used when neither task nor flow says RESUBMIT or FAIL."""
 
 
 class TimerKind(StrEnum):
@@ -152,12 +127,51 @@ class SubflowStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubflowChanged(Event):
-    """The child ended, paused or went on; ``outputs`` are its flow outputs, when ended."""
+    """The child ended, paused or went on; ``outputs`` are its flow outputs, when ended.
+
+    ``error`` fails the task whatever the child's state: its legacy ``outputs`` could not be rendered.
+    """
 
     task_run_id: str
     execution_id: str
     state: State
     outputs: Mapping[str, Any] | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildResult:
+    """How one child of a WorkingDirectory ended, flags and retries already applied by the worker.
+
+    ``attempts`` are (state, started, ended), oldest first; empty for a child that its ``runIf`` skipped.
+    """
+
+    task_id: str
+    state: State
+    started_at: datetime
+    ended_at: datetime
+    attempts: tuple[tuple[State, datetime, datetime], ...] = ()
+    outputs: Mapping[str, Any] | None = None
+    error: str | None = None
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockFinished(Event):
+    """A WorkingDirectory's attempt has ended; ``children`` are those that ran, in order.
+
+    ``state`` is that of the block itself: FAILED when its own files could not be prepared, KILLED when it was
+    interrupted, else SUCCESS; the children's states count besides.
+    """
+
+    task_run_id: str
+    epoch: int
+    children: tuple[ChildResult, ...] = ()
+    state: State = State.SUCCESS
+    started_at: datetime | None = None
+    outputs: Mapping[str, Any] | None = None
+    error: str | None = None
+    info: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +234,7 @@ AnyEvent = (
     | TimerFired
     | SubflowStarted
     | SubflowChanged
+    | BlockFinished
     | Kill
     | Pause
     | Resume
@@ -241,18 +256,34 @@ class Needs(Enum):
     ALL = "all"
 
 
-def needs(event: AnyEvent) -> Needs:
-    """What the shell has to load for this event."""
+def needs(event: AnyEvent, flow: Flow | None = None) -> Needs:
+    """What the shell has to load for this event.
+
+    With ``flow`` the answer also covers decisions that end a whole execution because of one attempt (a retry that
+    creates a new execution, an SLA). Runs loaded beyond the answer never change a decision.
+    """
     match event:
-        case Started() | Queued() | Refused():
+        case Queued() | Refused():
             return Needs.NOTHING
-        case Kill() | Pause() | Resume() | ForceRun() | Broken():
+        case Started() | Kill() | Pause() | Resume() | ForceRun() | Broken():
+            # A fresh execution has no task runs: while ``created`` is 0 there is nothing to load for Started.
             return Needs.LIVE
-        case TimerFired(kind=TimerKind.SLA):
+        case TimerFired(kind=TimerKind.SLA | TimerKind.PAUSE | TimerKind.TIMEOUT):
             return Needs.LIVE
         case AttemptFinished(update=Update(exit_state=State())):
             return Needs.LIVE
         case Restart() | TaskRunMarked():
             return Needs.ALL
         case _:
-            return Needs.CHAIN
+            return Needs.LIVE if flow is not None and _may_end_all(flow, event) else Needs.CHAIN
+
+
+def _may_end_all(flow: Flow, event: AnyEvent) -> bool:
+    if any(sla.type == "EXECUTION_ASSERTION" and sla.behavior != "NONE" for sla in flow.sla):
+        return True
+    match event:
+        case AttemptFinished(state=State.FAILED) | SubflowChanged(state=State.FAILED):
+            retries = [task.retry for task in flow.walk()]
+            return any(r and r.behavior is RetryBehavior.CREATE_NEW_EXECUTION for r in [flow.retry, *retries])
+        case _:
+            return False

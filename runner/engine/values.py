@@ -92,8 +92,9 @@ class Execution:
     """One run of a flow, as far as deciding needs it.
 
     ``waiting`` counts task runs that are PAUSED, ``retrying`` those that wait for their retry date, ``created`` is
-    the number of task runs ever created (the next ``sequence``). ``ending`` holds the state that was reached while
-    afterExecution tasks still run.
+    the number of task runs ever created (the next ``sequence``). ``scope.extra`` of an execution may hold: ``ending``
+    (the state it will take once its live task runs are gone; nothing new starts), ``manual`` (paused by hand),
+    ``holding`` (how many Pause tasks are PAUSED), ``sla`` (violated ones).
     """
 
     id: str
@@ -115,6 +116,12 @@ class Execution:
     error: str | None = None
     finished: bool = False
     """Terminal and nothing of afterExecution left: the slot is free, the execution may be purged."""
+
+    @property
+    def ending(self) -> State | None:
+        """The state already decided for a non-terminal execution (kill, Exit, SLA), or None."""
+        word = self.scope.extra.get("ending")
+        return State(word) if word and not self.state.terminal else None
 
     def to(self, state: State, at: datetime, **changes: Any) -> Execution:
         history = self.history if self.state is state and self.history else (*self.history, (state, at))

@@ -31,6 +31,11 @@ log = logging.getLogger(__name__)
 Frame = tuple[int, int, int, bytes]
 """Number, microseconds since 1970, stream (1 stdout, 2 stderr, 3 marker of dropped lines), the line's bytes."""
 
+OnFrames = Callable[[list[Frame]], None]
+
+POLL_S = 0.1
+"""How often an adopted attempt is looked at: nothing tells us of its news."""
+
 _READ = 1 << 20
 _TRASH = ".gone-"
 
@@ -79,7 +84,6 @@ class Script:
         self._offset = 0
         self._rest = b""
         self._lock = threading.Lock()
-        self._stop = threading.Event()
         self._told = b""
 
     @property
@@ -88,7 +92,6 @@ class Script:
 
     def stop(self) -> None:
         """Ask for the end: TERM, grace time, KILL. Returns at once; the result says ``killed``."""
-        self._stop.set()
         with self._lock:
             if self._owner is not None:
                 try:
@@ -98,23 +101,26 @@ class Script:
                     pass
         self._signal(signal.SIGTERM)
 
-    def follow(self, on_frames: Callable[[list[Frame]], None], idle: Callable[[], None], idle_s: float = 0.1) -> None:
-        """Hand every new line on until the script has ended; ``idle`` is called at least every ``idle_s`` seconds."""
+    def follow(self, on_frames: OnFrames, ready: Callable[[], bool] = lambda: True) -> None:
+        """Hand every new line on until the script has ended. While ``ready`` says no, lines wait in the spool."""
         if self._owner is not None:
-            self._follow_socket(self._owner, on_frames, idle, idle_s)
+            self._follow_socket(self._owner, on_frames, ready)
         else:
-            self._follow_files(on_frames, idle, idle_s)
-        while frames := self._read():
-            on_frames(frames)
+            self._follow_files(on_frames, ready)
+        while True:
+            if not ready():
+                time.sleep(POLL_S)
+            elif frames := self._read():
+                on_frames(frames)
+            else:
+                return
 
-    def _follow_socket(
-        self, owner: socket.socket, on_frames: Callable[[list[Frame]], None], idle: Callable[[], None], idle_s: float
-    ) -> None:
+    def _follow_socket(self, owner: socket.socket, on_frames: OnFrames, ready: Callable[[], bool]) -> None:
         poll = select.poll()
         poll.register(owner, select.POLLIN | select.POLLHUP)
+        behind = False
         while True:
-            ready = poll.poll(idle_s * 1000)
-            if ready:
+            if poll.poll(POLL_S * 1000 if behind else None):
                 try:
                     words = owner.recv(65536)
                 except OSError:
@@ -124,20 +130,20 @@ class Script:
                     self._told = data
                 if not words or end:
                     return
-                if frames := self._read():
-                    on_frames(frames)
-            idle()
+            behind = not ready()
+            if not behind and (frames := self._read()):
+                on_frames(frames)
+                behind = True
 
-    def _follow_files(self, on_frames: Callable[[list[Frame]], None], idle: Callable[[], None], idle_s: float) -> None:
+    def _follow_files(self, on_frames: OnFrames, ready: Callable[[], bool]) -> None:
         begun = time.monotonic()
         while not (self.folder / "result.json").exists():
-            if frames := self._read():
+            if ready() and (frames := self._read()):
                 on_frames(frames)
             registered = (self.folder / "pid").exists()
             if not self.alive() and (registered or time.monotonic() - begun > 1):
                 return
-            idle()
-            self._stop.wait(idle_s) if not self._stop.is_set() else time.sleep(idle_s)
+            time.sleep(POLL_S)
 
     def _read(self) -> list[Frame]:
         try:
@@ -413,6 +419,8 @@ class Spawner:
             try:
                 spec = json.loads((folder / "spec.json").read_bytes())
             except (OSError, ValueError):
+                if (folder / "block.json").exists():
+                    continue
                 shutil.rmtree(folder, ignore_errors=True)
                 continue
             found.append(Script(folder, spec, None))

@@ -1,0 +1,42 @@
+"""Which family a task type belongs to."""
+
+from __future__ import annotations
+
+from namespaces.flows.model import (
+    AllowFailure,
+    Dag,
+    EachParallel,
+    ForEach,
+    If,
+    LoopUntil,
+    Parallel,
+    Pause,
+    Sequential,
+    Switch,
+    TaskBase,
+)
+from runner.engine.flowable import (
+    branch,
+    dag,
+    eachparallel,
+    foreach,
+    loopuntil,
+    parallel,
+    pause,
+    sequential,
+    switch,
+)
+from runner.engine.flowable.family import Family
+
+FAMILIES: dict[type[TaskBase], Family] = {
+    Sequential: sequential.FAMILY,
+    AllowFailure: sequential.FAMILY,
+    Parallel: parallel.FAMILY,
+    Dag: dag.FAMILY,
+    If: branch.FAMILY,
+    Switch: switch.FAMILY,
+    ForEach: foreach.FAMILY,
+    EachParallel: eachparallel.FAMILY,
+    LoopUntil: loopuntil.FAMILY,
+    Pause: pause.FAMILY,
+}

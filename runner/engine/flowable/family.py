@@ -1,0 +1,67 @@
+"""What a family of flowables has to say; and the plain list, which everything else is built on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from namespaces.flows.model import Task
+from runner.engine.draft import Draft, Progress
+from runner.engine.effects import Ask
+from runner.engine.values import TaskRun
+
+Deed = Callable[[Draft, TaskRun, Any], None]
+
+
+def next_of_list(d: Draft, owner_id: str | None) -> None:
+    """Start the next task of the list at work, when the one before has ended well."""
+    scope = d.scope(owner_id)
+    if scope.halted or scope.active:
+        return
+    tasks = list_of(d, owner_id)
+    if scope.next < len(tasks):
+        scope.next += 1
+        d.create(owner_id, tasks[scope.next - 1])
+
+
+def list_of(d: Draft, owner_id: str | None) -> tuple[Task, ...]:
+    """The enabled tasks of the list at work."""
+    task_id = None if owner_id is None else d.run(owner_id).task_id
+    return d.flow.enabled(task_id, d.scope(owner_id).branch)
+
+
+def open_main(d: Draft, run: TaskRun, branch: str = "tasks", **progress: Any) -> Progress:
+    """Give a flowable its scope with ``branch`` as main list, remembered for a restart."""
+    scope = d.reset_scope(run.id, Progress(branch=branch, **progress))
+    scope.note("main", branch)
+    d.todo.append(("check", run.id))
+    return scope
+
+
+def _top_up_list(d: Draft, run: TaskRun, _task: Any) -> None:
+    next_of_list(d, run.id)
+
+
+def _not_over(_d: Draft, _run: TaskRun, _task: Any) -> bool:
+    return False
+
+
+def _no_answer(_d: Draft, _run: TaskRun, _task: Any, _ask: Ask, _value: Any) -> None:
+    return
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """``open`` begins a RUNNING flowable: it asks a question or opens the scope.
+
+    ``top_up`` starts every child that may start now and is harmless when none may. ``child_ended`` continues after
+    a child of the main list (None: ``top_up``). ``list_over`` is called when no child of the main list is left; true
+    means that the flowable is not over yet. ``answered`` takes the answer of an ask.
+    """
+
+    open: Deed
+    top_up: Deed = _top_up_list
+    child_ended: Callable[[Draft, TaskRun, Any, TaskRun], None] | None = None
+    list_over: Callable[[Draft, TaskRun, Any], bool] = _not_over
+    answered: Callable[[Draft, TaskRun, Any, Ask, Any], None] = _no_answer

@@ -1,0 +1,385 @@
+"""The pool of limited renderer processes behind ``namespaces.expressions`` (reliability.md S10).
+
+Cheap templates render here; all others in a process that is killed at its limits. The rules of the language are
+not here, nor what the ports do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from datetime import datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from namespaces import expressions
+from namespaces.clock import SystemClock
+from namespaces.errors import LannerError, Unavailable
+from namespaces.expressions import PORT_NAMES, Limits, Ports, RenderError
+from namespaces.expressions.failures import LimitReached, RefusedOutside, SyntaxProblem
+from runner.renderer_frames import FrameTooLarge, length_of, packed, unpacked
+
+_CODE = "import sys; sys.path[:0] = sys.argv[1:]; from runner.renderer_child import main; main()"
+_LIBRARIES = ("jinja2", "markupsafe", "orjson", "yaml", "jq", "amazon", "holidays", "babel", "cryptography", "tzdata",
+              "cffi", "_cffi_backend", "dateutil", "six", "jsonconversion")  # fmt: skip
+_START_S = 30.0
+_JOBS_PER_PROCESS = 10_000
+_MAX_MAPS = 100_000
+_KINDS = {kind.__name__: kind for kind in (RenderError, LimitReached, RefusedOutside, SyntaxProblem)}
+_LIMITS = Limits()
+_clock = SystemClock()
+
+
+def _search_path() -> list[str]:
+    """The folders that hold our code and the libraries which templates may need, each once."""
+    found = [str(Path(__file__).resolve().parent.parent)]
+    for name in _LIBRARIES:
+        spec = find_spec(name)
+        places = list(spec.submodule_search_locations or ()) if spec else []
+        if spec and spec.origin and not places:
+            places = [spec.origin]
+        found += [str(Path(place).parent) for place in places]
+    return list(dict.fromkeys(found))
+
+
+class _Stopped(Exception):
+    """The process ended, or was ended, in the middle of a job."""
+
+
+class _Process:
+    """One renderer process and its pipe pair; used by one thread at a time."""
+
+    def __init__(self, python: str) -> None:
+        self.jobs = 0
+        self._popen = subprocess.Popen(
+            [python, "-I", "-S", "-B", "-X", "utf8", "-c", _CODE, *_search_path()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={},
+            cwd="/",
+            close_fds=True,
+            start_new_session=True,
+        )
+        assert self._popen.stdin is not None
+        assert self._popen.stdout is not None
+        self._sink = self._popen.stdin.fileno()
+        self._source = self._popen.stdout.fileno()
+        os.set_blocking(self._sink, False)
+        os.set_blocking(self._source, False)
+        self._left = _START_S
+        try:
+            self.receive(None)
+        except (_Stopped, LimitReached) as error:
+            self.kill()
+            raise Unavailable("a renderer process did not start", hint="see `lanner doctor`") from error
+
+    def allow(self, seconds: float) -> None:
+        """The time that the process may take from now on; only waiting for it counts."""
+        self._left = seconds
+        self._allowed = seconds
+
+    def kill(self) -> None:
+        """Ends the process at once and takes its exit status."""
+        self._popen.kill()
+        for stream in (self._popen.stdin, self._popen.stdout):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):  # what was not read goes with the process
+                    stream.close()
+        self._popen.wait()
+
+    def _wait(self, *, write: bool) -> None:
+        began = time.monotonic()
+        fd = self._sink if write else self._source
+        poller = select.poll()
+        poller.register(fd, select.POLLOUT if write else select.POLLIN)
+        ready = poller.poll(max(0, int(self._left * 1000)) + 1)
+        self._left -= time.monotonic() - began
+        if not ready:
+            raise LimitReached(f"the expression took more than {self._allowed:g} s")
+
+    def send(self, frame: bytes) -> None:
+        view = memoryview(frame)
+        while view:
+            try:
+                view = view[os.write(self._sink, view) :]
+            except BlockingIOError:
+                self._wait(write=True)
+            except BrokenPipeError as error:
+                raise _Stopped from error
+
+    def receive(self, found: Callable[[int], object] | None) -> dict[str, Any]:
+        """The next message. Raises :class:`LimitReached` after the allowed time, :class:`_Stopped` at the end."""
+        return unpacked(self._exactly(length_of(self._exactly(4))), found)
+
+    def _exactly(self, count: int) -> bytes:
+        parts: list[bytes] = []
+        while count:
+            try:
+                part = os.read(self._source, min(count, 1 << 20))
+            except BlockingIOError:
+                self._wait(write=False)
+                continue
+            if not part:
+                raise _Stopped
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
+
+    _allowed = _START_S
+
+
+class _Conversation:
+    """One job's questions answered: maps by number, ports by name. A failure of the server's own is kept."""
+
+    def __init__(self, context: Mapping[str, object], ports: Ports, now: Callable[[], datetime]) -> None:
+        self._maps: list[Mapping[Any, Any]] = [context]
+        self._ports = ports
+        self._now = now
+        self.trouble: Exception | None = None
+
+    def number(self, value: Mapping[Any, Any]) -> int:
+        if len(self._maps) >= _MAX_MAPS:
+            raise LimitReached(f"the context has more than {_MAX_MAPS} maps")
+        self._maps.append(value)
+        return len(self._maps) - 1
+
+    def map(self, number: int) -> object:
+        return self._maps[number]
+
+    def answer(self, question: Mapping[str, Any]) -> bytes:
+        try:
+            return packed(self._reply(question), self.number)
+        except FrameTooLarge:
+            return packed({"error": {"message": "the data is too large for an expression", "hint": "write a file"}})
+        except LannerError as error:
+            return packed({"error": {"message": error.message, "hint": error.hint}})
+        except Exception as error:  # noqa: BLE001 - raised again in the caller's thread when the job has ended
+            self.trouble = error
+            return packed({"error": {"message": "the server could not answer", "hint": ""}})
+
+    def _reply(self, question: Mapping[str, Any]) -> dict[str, object]:
+        if "get" in question:
+            number, key = question["get"]
+            try:
+                return {"v": self._maps[number][key]}
+            except KeyError:
+                return {"miss": True}
+        if "has" in question:
+            number, key = question["has"]
+            return {"v": key in self._maps[number]}
+        if "keys" in question:
+            return {"v": list(self._maps[question["keys"]])}
+        if "all" in question:
+            return {"v": dict(self._maps[question["all"]].items())}
+        if "len" in question:
+            return {"v": len(self._maps[question["len"]])}
+        if "now" in question:
+            return {"v": self._now()}
+        name = str(question["call"])
+        if name not in PORT_NAMES:
+            raise RenderError(f"unknown port {name}")
+        return {"v": getattr(self._ports, name)(*question["args"])}
+
+
+class Renderer:
+    """Renders texts from any number of threads. No process exists before the first text that needs one.
+
+    ``size`` is the greatest number of renderer processes at once; further callers wait.
+    """
+
+    def __init__(self, size: int = 2, limits: Limits = _LIMITS, *, python: str = sys.executable) -> None:
+        if size < 1:
+            raise ValueError(f"size must be at least 1, got {size}")
+        self._size = size
+        self._limits = limits
+        self._python = python
+        self._idle: list[_Process] = []
+        self._count = 0
+        self._closed = False
+        self._free = threading.Condition()
+
+    # -- the same three methods as namespaces.expressions
+
+    def render(
+        self,
+        text: str,
+        context: Mapping[str, object],
+        ports: Ports,
+        *,
+        now: Callable[[], datetime] = _clock.now,
+        zone: str = "UTC",
+        limits: Limits | None = None,
+        recursive: bool = False,
+        restricted: bool = False,
+    ) -> str:
+        """As :func:`namespaces.expressions.render`, in this process only when the text is provably cheap."""
+        if "{" not in text:
+            return text
+        bounds = limits or self._limits
+        if not recursive and expressions.parse(text).cheap:
+            return expressions.render(text, context, ports, now=now, zone=zone, limits=bounds, restricted=restricted)
+        value = self._remote(text, context, ports, now, zone, bounds, False, recursive, restricted)
+        assert isinstance(value, str)
+        return value
+
+    def render_typed(
+        self,
+        text: str,
+        context: Mapping[str, object],
+        ports: Ports,
+        *,
+        now: Callable[[], datetime] = _clock.now,
+        zone: str = "UTC",
+        limits: Limits | None = None,
+        restricted: bool = False,
+    ) -> object:
+        """As :func:`namespaces.expressions.render_typed`."""
+        bounds = limits or self._limits
+        if expressions.parse(text).cheap:
+            return expressions.render_typed(
+                text, context, ports, now=now, zone=zone, limits=bounds, restricted=restricted
+            )
+        return self._remote(text, context, ports, now, zone, bounds, True, False, restricted)
+
+    def render_value(
+        self,
+        value: object,
+        context: Mapping[str, object],
+        ports: Ports,
+        *,
+        now: Callable[[], datetime] = _clock.now,
+        zone: str = "UTC",
+        limits: Limits | None = None,
+        recursive: bool = False,
+        restricted: bool = False,
+    ) -> object:
+        """As :func:`namespaces.expressions.render_value`."""
+        from namespaces.expressions import rendering
+
+        def one(text: str) -> str:
+            return self.render(
+                text, context, ports, now=now, zone=zone, limits=limits, recursive=recursive, restricted=restricted
+            )
+
+        return rendering.render_value(value, one)
+
+    def close(self) -> None:
+        """Ends all idle processes; busy ones end with their job. Rendering afterwards raises."""
+        with self._free:
+            self._closed = True
+            idle, self._idle = self._idle, []
+            self._count -= len(idle)
+            self._free.notify_all()
+        for process in idle:
+            process.kill()
+
+    def __enter__(self) -> Renderer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def processes(self) -> int:
+        """How many renderer processes exist now."""
+        return self._count
+
+    # -- the pool
+
+    def _take(self) -> _Process:
+        with self._free:
+            while True:
+                if self._closed:
+                    raise Unavailable("the renderer is closed")
+                if self._idle:
+                    return self._idle.pop()
+                if self._count < self._size:
+                    self._count += 1
+                    break
+                self._free.wait()
+        try:
+            return _Process(self._python)
+        except BaseException:
+            self._gone()
+            raise
+
+    def _gone(self) -> None:
+        with self._free:
+            self._count -= 1
+            self._free.notify()
+
+    def _give_back(self, process: _Process) -> None:
+        process.jobs += 1
+        with self._free:
+            if not self._closed and process.jobs < _JOBS_PER_PROCESS:
+                self._idle.append(process)
+                self._free.notify()
+                return
+        process.kill()
+        self._gone()
+
+    def _remote(
+        self,
+        text: str,
+        context: Mapping[str, object],
+        ports: Ports,
+        now: Callable[[], datetime],
+        zone: str,
+        limits: Limits,
+        typed: bool,
+        recursive: bool,
+        restricted: bool,
+    ) -> object:
+        if len(text) > limits.text:
+            raise LimitReached(f"the text has {len(text)} characters, the limit is {limits.text}")
+        talk = _Conversation(context, ports, now)
+        seen = {name for name in expressions.parse(text).references if "." not in name}
+        known = {name: context[name] for name in sorted(seen) if name in context}
+        job = {
+            "text": text, "context": known, "zone": zone, "limits": asdict(limits), "typed": typed,
+            "recursive": recursive, "restricted": restricted,
+        }  # fmt: skip
+        try:
+            frame = packed(job, talk.number)
+        except FrameTooLarge as error:
+            raise LimitReached("the context is too large for an expression") from error
+        process = self._take()
+        kept = False
+        try:
+            process.allow(limits.seconds)
+            process.send(frame)
+            while True:
+                message = process.receive(talk.map)
+                if "value" in message:
+                    kept = True
+                    return message["value"]
+                if "fault" in message:
+                    fault = message["fault"]
+                    kept = "out of memory" not in fault["message"]
+                    break
+                process.send(talk.answer(message))
+        except (_Stopped, FrameTooLarge, ValueError) as error:
+            raise LimitReached(
+                "the renderer process ended: the expression took too much memory or time",
+                hint=f"{limits.memory_bytes >> 20} MiB and {limits.seconds:g} s are allowed",
+            ) from error
+        finally:
+            if kept:
+                self._give_back(process)
+            else:
+                process.kill()
+                self._gone()
+        if talk.trouble is not None:
+            raise talk.trouble
+        raise _KINDS.get(fault["kind"], RenderError)(
+            fault["message"], line=fault["line"], column=fault["column"], hint=fault["hint"]
+        )

@@ -1,0 +1,240 @@
+"""The reconciler: looks at what *should* be owned by something, never at what was promised. Its steps are idempotent.
+
+Queues and nudges only make things faster; this loop makes them certain (``reliability.md`` R3, R7, R17).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from namespaces.errors import LannerError, Unavailable
+from namespaces.store import leases
+from runner.dispatch.base import Dispatch
+from runner.driving import Driver
+from runner.engine import events
+from runner.engine.states import State
+from runner.executions import Executions
+from runner.rows import execution_table, run_table
+from runner.tables import WorkerRow
+
+log = logging.getLogger("lanner.rescue")
+worker_table = WorkerRow.__table__  # type: ignore[attr-defined]
+
+EVERY_S = 5.0
+UNCLAIMED = timedelta(seconds=30)
+"""A ready attempt that nobody claimed for so long is dispatched again."""
+CREATED_FOR = timedelta(seconds=5)
+LOST = timedelta(seconds=90)
+KILLING_FOR = timedelta(seconds=60)
+MOST_RECOVERIES = 5
+BATCH = 200
+UNBROKEN = timedelta(seconds=15)
+"""The judge must itself have seen the database for so long before it calls a worker lost."""
+
+
+class Reconciler:
+    def __init__(self, executions: Executions, driver: Driver, dispatch: Dispatch, holder: str) -> None:
+        self._executions = executions
+        self._database = executions.database
+        self._clock = executions.clock
+        self._driver = driver
+        self._dispatch = dispatch
+        self._holder = holder
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lanner-rescue", daemon=True)
+        self._seen_since: datetime | None = None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(10)
+
+    def _run(self) -> None:
+        first = True
+        while not self._stop.is_set():
+            try:
+                self.pass_once(after_start=first)
+                first = False
+            except Unavailable as error:
+                self._seen_since = None
+                log.warning("reconciler waits: %s", error, extra={"action": "rescue_waits"})
+            except Exception:
+                log.exception("reconciler failed, going on", extra={"action": "rescue_failed"})
+            self._stop.wait(EVERY_S)
+
+    def pass_once(self, *, after_start: bool = False) -> int:
+        """One look over everything open; returns how many things were helped. ``after_start`` trusts no promise of
+        an earlier process on this host, so it need not wait for deadlines."""
+        now = self._clock.now()
+        if self._seen_since is None:
+            self._seen_since = now
+        lease = self._database.write(
+            lambda tx: leases.acquire(tx, "reconciler", self._holder, now=now, ttl=timedelta(seconds=15))
+        )
+        if lease is None:
+            return 0
+        helped = 0
+        patience = timedelta(0) if after_start else CREATED_FOR
+        for execution_id in self._database.read(lambda c: self._not_begun(c, now - patience)):
+            helped += self._help(execution_id, lambda i=execution_id: self._driver.begin(i))
+        for worker_id in self._database.read(lambda c: self._lost_workers(c, now)):
+            helped += self._lost(worker_id)
+        patience = timedelta(0) if after_start else UNCLAIMED
+        for execution_id in self._database.read(lambda c: self._unclaimed(c, now - patience)):
+            helped += self._help(execution_id, lambda i=execution_id: self._executions.applier.drive(i))
+        for execution_id in self._database.read(lambda c: self._stuck_killing(c, now - KILLING_FOR)):
+            helped += self._help(execution_id, lambda i=execution_id: self._force_kill(i))
+        for namespace, flow_id in self._database.read(self._queues):
+            self._driver.released(namespace, flow_id)
+        return helped
+
+    def _help(self, execution_id: str, step: Any) -> int:
+        """One step for one execution; a failing one is counted on its row and ends FAILED after five."""
+        try:
+            step()
+        except Unavailable:
+            raise
+        except LannerError as error:
+            log.warning("execution %s: %s", execution_id, error, extra={"action": "rescue_refused"})
+            self._count(execution_id, str(error))
+        except Exception as error:
+            log.exception("execution %s cannot be helped", execution_id, extra={"action": "rescue_failed"})
+            self._count(execution_id, str(error))
+        return 1
+
+    def _count(self, execution_id: str, reason: str) -> None:
+        recoveries = self._database.write(
+            lambda tx: tx.execute(
+                sa.update(execution_table)
+                .where(execution_table.c.id == execution_id)
+                .values(recoveries=execution_table.c.recoveries + 1)
+                .returning(execution_table.c.recoveries)
+            ).scalar()
+        )
+        if recoveries is not None and recoveries > MOST_RECOVERIES:
+            event = events.Broken(at=self._clock.now(), reason=f"recovery_exhausted: {reason}")
+            self._executions.apply(execution_id, event)
+
+    @staticmethod
+    def _not_begun(connection: Connection, before: datetime) -> list[str]:
+        now_or_later = sa.or_(execution_table.c.schedule_date.is_(None), execution_table.c.schedule_date <= before)
+        return list(
+            connection.execute(
+                sa.select(execution_table.c.id)
+                .where(
+                    execution_table.c.state == State.CREATED.value,
+                    execution_table.c.created_at <= before,
+                    now_or_later,
+                )
+                .order_by(execution_table.c.created_at)
+                .limit(BATCH)
+            ).scalars()
+        )
+
+    @staticmethod
+    def _unclaimed(connection: Connection, before: datetime) -> list[str]:
+        """Executions with a task run that is ready and that nobody has. Recent ones are given time by their version:
+        a run whose creation is younger than ``before`` is left alone."""
+        rows = connection.execute(
+            sa.select(run_table.c.execution_id, sa.func.max(run_table.c.history).label("history"))
+            .join(execution_table, execution_table.c.id == run_table.c.execution_id)
+            .where(
+                execution_table.c.finished.is_(False),
+                execution_table.c.state.in_([State.RUNNING.value, State.RETRYING.value]),
+                run_table.c.terminal.is_(False),
+                run_table.c.worker_id.is_(None),
+                run_table.c.state.in_([State.CREATED.value, State.RESTARTED.value, State.SUBMITTED.value]),
+            )
+            .group_by(run_table.c.execution_id)
+            .limit(BATCH)
+        )
+        from runner.rows import decode_history
+
+        return [row.execution_id for row in rows if not row.history or decode_history(row.history)[-1][1] <= before]
+
+    def _lost_workers(self, connection: Connection, now: datetime) -> list[str]:
+        unbroken = self._seen_since is not None and now - self._seen_since >= UNBROKEN
+        lost = []
+        for row in connection.execute(sa.select(worker_table).where(worker_table.c.state == "RUNNING")):
+            process = {"host": row.host, "boot": row.boot_id, "pid": str(row.pid), "start": row.process_start}
+            if leases.is_dead(process) or (unbroken and now - row.heartbeat_at > LOST):
+                lost.append(row.id)
+        return lost
+
+    def _lost(self, worker_id: str) -> int:
+        """Everything the worker held is assigned again or failed, then the worker itself is marked LOST."""
+        held = self._database.read(
+            lambda c: c.execute(
+                sa.select(run_table.c.id, run_table.c.execution_id, run_table.c.epoch).where(
+                    run_table.c.worker_id == worker_id
+                )
+            ).all()
+        )
+        log.warning("worker %s is gone, %d attempts", worker_id, len(held), extra={"action": "worker_lost"})
+        for row in held:
+            self._help(
+                row.execution_id,
+                lambda r=row: self._executions.apply(
+                    r.execution_id, events.WorkerLost(at=self._clock.now(), task_run_id=r.id, epoch=r.epoch)
+                ),
+            )
+        self._database.write(
+            lambda tx: tx.execute(sa.update(worker_table).where(worker_table.c.id == worker_id).values(state="LOST"))
+        )
+        return len(held)
+
+    def _stuck_killing(self, connection: Connection, before: datetime) -> list[str]:
+        from runner.rows import decode_history
+
+        rows = connection.execute(
+            sa.select(execution_table.c.id, execution_table.c.history)
+            .where(execution_table.c.state == State.KILLING.value)
+            .limit(BATCH)
+        )
+        return [row.id for row in rows if decode_history(row.history)[-1][1] <= before]
+
+    def _force_kill(self, execution_id: str) -> None:
+        """The workers do not answer: send the kill again, and give up on attempts without a living worker."""
+        alive = set(
+            self._database.read(
+                lambda c: list(
+                    c.execute(sa.select(worker_table.c.id).where(worker_table.c.state == "RUNNING")).scalars()
+                )
+            )
+        )
+        runs = self._database.read(
+            lambda c: c.execute(
+                sa.select(run_table.c.id, run_table.c.epoch, run_table.c.worker_id, run_table.c.state).where(
+                    run_table.c.execution_id == execution_id, run_table.c.terminal.is_(False)
+                )
+            ).all()
+        )
+        for row in runs:
+            if row.worker_id in alive:
+                self._dispatch.kill(row.id, row.epoch)
+            elif row.worker_id is not None:
+                self._executions.apply(
+                    execution_id,
+                    events.AttemptFinished(
+                        at=self._clock.now(), task_run_id=row.id, epoch=row.epoch, state=State.KILLED
+                    ),
+                )
+
+    @staticmethod
+    def _queues(connection: Connection) -> list[tuple[str, str]]:
+        rows = connection.execute(
+            sa.select(execution_table.c.namespace, execution_table.c.flow_id)
+            .where(execution_table.c.state == State.QUEUED.value)
+            .distinct()
+            .limit(BATCH)
+        )
+        return [(row.namespace, row.flow_id) for row in rows]

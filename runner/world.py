@@ -1,0 +1,316 @@
+"""What core task types may do outside of their own run: KV, files, other executions, logs. Rights are checked here.
+
+One ``FlowWorld`` acts for one claim; writing to a foreign namespace needs the same owning source or an ancestor
+(``gitops.md`` 2.12).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from namespaces import files, kv
+from namespaces.blobs import Storage, path_of
+from namespaces.errors import Forbidden, NotFound
+from namespaces.secrets import lineage
+from namespaces.tables import NamespaceRow
+from runner import access
+from runner.executions import Executions
+from runner.logs import LEVELS, NAMES
+from runner.rows import execution_table
+from runner.tables import LogRow
+from runner.worker.reporter import Claim
+
+log_table = LogRow.__table__  # type: ignore[attr-defined]
+namespace_table = NamespaceRow.__table__  # type: ignore[attr-defined]
+
+BATCH = 500
+Toggle = Callable[[str, str, str, bool], None]
+
+
+def _count_deleted(delete: sa.Delete, tx: Connection) -> int:
+    return tx.execute(delete).rowcount
+
+
+class FlowWorld:
+    def __init__(self, executions: Executions, toggle: Toggle, claim: Claim) -> None:
+        self._executions = executions
+        self._database = executions.database
+        self._storage: Storage = executions.rendering.storage
+        self._toggle = toggle
+        self._namespace = claim.flow.namespace
+        self._execution_id = str(claim.execution["id"])
+        self._generation = claim.generation
+
+    @property
+    def _now(self) -> datetime:
+        return self._executions.clock.now()
+
+    def _may_write(self, namespace: str) -> None:
+        """Raise ``Forbidden`` for a namespace that another source owns and that is no ancestor."""
+        if namespace == self._namespace or namespace in lineage(self._namespace):
+            return
+
+        def owners(connection: Connection) -> dict[str, str | None]:
+            rows = connection.execute(
+                sa.select(namespace_table.c.name, namespace_table.c.source).where(
+                    namespace_table.c.name.in_({namespace, self._namespace})
+                )
+            )
+            return {row.name: row.source for row in rows}
+
+        known = self._database.read(owners)
+        if known.get(namespace) != known.get(self._namespace):
+            raise Forbidden(
+                f"the namespace '{namespace}' belongs to another source than '{self._namespace}'",
+                code="foreign_namespace",
+                hint="let its owner list this namespace under allowed_callers",
+            )
+
+    # ------------------------------------------------------------------ key-value pairs
+
+    def kv_get(self, namespace: str, key: str) -> Any | None:
+        found = self._database.read(lambda c: kv.get(c, namespace, key, now=self._now))
+        return None if found is None else found.value
+
+    def kv_set(
+        self,
+        namespace: str,
+        key: str,
+        value: Any,
+        *,
+        type_: str | None,
+        overwrite: bool,
+        ttl_s: float | None,
+        description: str | None,
+    ) -> None:
+        self._may_write(namespace)
+        ttl = timedelta(seconds=ttl_s) if ttl_s is not None else None
+        self._database.write(
+            lambda tx: kv.put(
+                tx,
+                namespace,
+                key,
+                value,
+                type_=type_,
+                overwrite=overwrite,
+                ttl=ttl,
+                description=description,
+                now=self._now,
+            )
+        )
+
+    def kv_delete(self, namespace: str, key: str) -> bool:
+        self._may_write(namespace)
+        return self._database.write(lambda tx: kv.delete(tx, namespace, key, now=self._now))
+
+    def kv_keys(self, namespace: str, prefix: str | None) -> list[str]:
+        return self._database.read(lambda c: kv.keys(c, namespace, prefix=prefix, now=self._now))
+
+    # ------------------------------------------------------------------ files
+
+    def may_read(self, uri: str) -> bool:
+        return self._database.read(lambda c: access.may_read(c, path_of(uri), self._namespace, self._execution_id))
+
+    def _readable(self, uri: str) -> str:
+        if not self.may_read(uri):
+            raise access.refuse(uri)
+        return path_of(uri)
+
+    def file_exists(self, uri: str) -> bool:
+        return self._storage.exists(self._readable(uri))
+
+    def file_size(self, uri: str) -> int:
+        return self._storage.size(self._readable(uri))
+
+    def file_delete(self, uri: str) -> bool:
+        return self._storage.delete(self._readable(uri))
+
+    def state_read(self, path: str) -> dict[str, Any] | None:
+        try:
+            with self._storage.open(path) as file:
+                found = orjson.loads(file.read())
+        except NotFound:
+            return None
+        return found if isinstance(found, dict) else None
+
+    def state_write(self, path: str, data: Mapping[str, Any] | None) -> None:
+        if data is None:
+            self._storage.delete(path)
+        else:
+            self._storage.put(path, orjson.dumps(dict(data)))
+
+    def namespace_files(self, namespace: str) -> list[str]:
+        at = self._generation if namespace == self._namespace else None
+        return self._database.read(lambda c: files.paths(c, namespace, generation=at))
+
+    def namespace_file_read(self, namespace: str, path: str) -> bytes:
+        at = self._generation if namespace == self._namespace else None
+        found = self._database.read(lambda c: files.read(c, namespace, path, generation=at))
+        if found is None:
+            raise NotFound(f"the file '{path}' does not exist in the namespace '{namespace}'")
+        return found
+
+    def namespace_file_write(self, namespace: str, path: str, content: bytes) -> None:
+        self._may_write(namespace)
+        self._database.write(lambda tx: files.write(tx, namespace, path, content, now=self._now))
+
+    def namespace_file_delete(self, namespace: str, path: str) -> None:
+        self._may_write(namespace)
+        self._database.write(lambda tx: files.delete(tx, namespace, path, now=self._now))
+
+    # ------------------------------------------------------------------ executions
+
+    def _foreign(self, execution_id: str) -> None:
+        row = self._database.read(
+            lambda c: c.execute(
+                sa.select(execution_table.c.namespace).where(execution_table.c.id == execution_id)
+            ).one_or_none()
+        )
+        if row is None:
+            raise NotFound(f"execution '{execution_id}' does not exist")
+        self._may_write(row.namespace)
+
+    def resume_execution(self, execution_id: str, inputs: Mapping[str, Any]) -> None:
+        self._foreign(execution_id)
+        self._executions.resume(execution_id, inputs=inputs)
+
+    def kill_execution(self, execution_id: str, cascade: bool) -> None:
+        self._foreign(execution_id)
+        self._executions.kill(execution_id, cascade=cascade)
+
+    def toggle_trigger(self, namespace: str, flow_id: str, trigger_id: str, enabled: bool) -> None:
+        self._may_write(namespace)
+        self._toggle(namespace, flow_id, trigger_id, enabled)
+
+    # ------------------------------------------------------------------ logs and maintenance
+
+    def log_rows(self, execution_id: str, task_ids: list[str] | None, level: str) -> list[dict[str, Any]]:
+        query = (
+            sa.select(log_table)
+            .where(log_table.c.execution_id == execution_id, log_table.c.level >= LEVELS[level])
+            .order_by(log_table.c.id)
+        )
+        if task_ids:
+            query = query.where(log_table.c.task_id.in_(task_ids))
+        rows = self._database.read(lambda c: c.execute(query).all())
+        return [
+            {
+                "namespace": row.namespace,
+                "flowId": row.flow_id,
+                "executionId": row.execution_id,
+                "taskId": row.task_id,
+                "taskRunId": row.task_run_id,
+                "attemptNumber": row.attempt,
+                "timestamp": row.at.isoformat(),
+                "level": NAMES[row.level],
+                "message": row.message,
+            }
+            for row in rows
+        ]
+
+    def purge_logs(self, filters: Mapping[str, Any]) -> int:
+        """Delete log lines in small steps; ``filters``: namespace, flowId, executionId, logLevels, startDate, endDate."""
+        conditions = self._scope(log_table, filters, log_table.c.at)
+        if filters.get("executionId"):
+            conditions.append(log_table.c.execution_id == filters["executionId"])
+        if filters.get("logLevels"):
+            conditions.append(log_table.c.level.in_([LEVELS[level] for level in filters["logLevels"]]))
+        total = 0
+        while True:
+            ids = sa.select(log_table.c.id).where(*conditions).limit(BATCH).scalar_subquery()
+            delete = sa.delete(log_table).where(log_table.c.id.in_(ids))
+            gone = self._database.write(partial(_count_deleted, delete))
+            total += gone
+            if gone < BATCH:
+                return total
+
+    def purge_executions(self, filters: Mapping[str, Any]) -> dict[str, int]:
+        """Remove terminal executions with what belongs to them; ``filters`` as above with ``states`` and what to purge."""
+        conditions = self._scope(execution_table, filters, execution_table.c.created_at)
+        conditions.append(execution_table.c.finished.is_(True))
+        if filters.get("states"):
+            conditions.append(execution_table.c.state.in_(filters["states"]))
+        counts = {"executionsCount": 0, "logsCount": 0, "metricsCount": 0, "storagesCount": 0}
+        while True:
+            ids = self._database.read(
+                lambda c: list(c.execute(sa.select(execution_table.c.id).where(*conditions).limit(BATCH)).scalars())
+            )
+            ids = [found for found in ids if found != self._execution_id]
+            if not ids:
+                return counts
+            for execution_id in ids:
+                counts["logsCount"] += self._count_logs(execution_id) if filters.get("purgeLog", True) else 0
+                self._executions.delete(
+                    execution_id,
+                    logs=bool(filters.get("purgeLog", True)),
+                    metrics=bool(filters.get("purgeMetric", True)),
+                    storage=bool(filters.get("purgeStorage", True)),
+                )
+                counts["executionsCount"] += 1
+
+    def _count_logs(self, execution_id: str) -> int:
+        return int(
+            self._database.read(
+                lambda c: c.execute(
+                    sa.select(sa.func.count()).select_from(log_table).where(log_table.c.execution_id == execution_id)
+                ).scalar_one()
+            )
+        )
+
+    def _scope(self, table: Any, filters: Mapping[str, Any], moment: Any) -> list[Any]:
+        namespace, flow_id = filters.get("namespace"), filters.get("flowId")
+        conditions: list[Any] = []
+        if flow_id:
+            conditions += [table.c.namespace == (namespace or self._namespace), table.c.flow_id == flow_id]
+        elif namespace:
+            prefix = str(namespace).replace("%", r"\%").replace("_", r"\_")
+            conditions.append(
+                sa.or_(table.c.namespace == namespace, table.c.namespace.like(f"{prefix}.%", escape="\\"))
+            )
+        if filters.get("startDate") is not None:
+            conditions.append(moment >= filters["startDate"])
+        if filters.get("endDate") is not None:
+            conditions.append(moment <= filters["endDate"])
+        return conditions
+
+    def count_executions(self, filters: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """``{namespace, flowId, count}`` per flow; ``filters``: flows, namespaces, states, startDate, endDate."""
+        wanted = filters.get("flows") or []
+        conditions: list[Any] = []
+        if filters.get("states"):
+            conditions.append(execution_table.c.state.in_(filters["states"]))
+        if filters.get("startDate") is not None:
+            conditions.append(execution_table.c.created_at >= filters["startDate"])
+        if filters.get("endDate") is not None:
+            conditions.append(execution_table.c.created_at <= filters["endDate"])
+        if filters.get("namespaces"):
+            conditions.append(execution_table.c.namespace.in_(filters["namespaces"]))
+        if wanted:
+            conditions.append(
+                sa.or_(
+                    *(
+                        sa.and_(
+                            execution_table.c.namespace == flow["namespace"],
+                            execution_table.c.flow_id == flow["flowId"],
+                        )
+                        for flow in wanted
+                    )
+                )
+            )
+        query = (
+            sa.select(execution_table.c.namespace, execution_table.c.flow_id, sa.func.count().label("runs"))
+            .where(*conditions)
+            .group_by(execution_table.c.namespace, execution_table.c.flow_id)
+        )
+        rows = self._database.read(lambda c: c.execute(query).all())
+        counts = {(row.namespace, row.flow_id): int(row.runs) for row in rows}
+        for flow in wanted:
+            counts.setdefault((flow["namespace"], flow["flowId"]), 0)
+        return [{"namespace": ns, "flowId": flow_id, "count": count} for (ns, flow_id), count in counts.items()]

@@ -1,0 +1,271 @@
+"""The only place where parts are chosen and put together. ``build(settings)`` gives the whole, not yet started."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy.engine import Connection
+
+from namespaces.blobs import LocalStorage, Storage
+from namespaces.clock import Clock, SystemClock
+from namespaces.errors import ConfigurationError, StartRefused
+from namespaces.flows.catalog import Catalog, load_entry_points
+from namespaces.flows.types import ALL_TASK_TYPES
+from namespaces.registry import Registry
+from namespaces.secrets import Secrets, Vault, load_or_create_key
+from namespaces.store.db import Database, open_database
+from namespaces.store.nudges import Nudges
+from runner.context import Surroundings
+from runner.dispatch.base import Dispatch
+from runner.declared import execution_ended
+from runner.driving import Driver
+from runner.effects import Effects
+from runner.engine.states import State
+from runner.engine.values import Execution
+from runner.executions import Executions
+from runner.outbox import OutboxLoop
+from runner.ports import ExecutionPorts, FlowPorts, World
+from runner.renderer import Renderer
+from runner.rendering import Rendering
+from runner.rescue import Reconciler
+from runner.scheduler import Scheduler
+from runner.schedules import TIMED, ScheduleDefaults, Schedules
+from runner.timers import TimerLoop
+from runner.triggers.schedule import Recover
+from runner.triggers.windows import zone_of
+from runner.triggerstarts import HTTP, TriggerRendering
+from runner.view import Facts
+from service import workers
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from sync.service import SyncService
+
+log = logging.getLogger("lanner.process")
+
+ALL_ROLES = frozenset({"web", "scheduler", "executor", "sync", "worker"})
+ENGINE_THREADS = 8
+LOCKING = frozenset({*TIMED, HTTP})
+"""Types of triggers that wait for the execution they started."""
+
+
+class Lanner:
+    """Every part of a running instance. Faces take what they need from here and nothing from anywhere else."""
+
+    def __init__(self, settings: Settings, roles: frozenset[str], environ: Mapping[str, str], clock: Clock) -> None:
+        self.settings = settings
+        self.roles = roles
+        self.clock = clock
+        self.draining = threading.Event()
+        self.nudges = Nudges(silent=environ.get("LANNER_TEST_SILENT") == "1")
+        self.database: Database = open_database(settings.database_url, must_exist=True)
+        plugins = load_entry_points()
+        self.plugin_problems = plugins.problems
+        self.catalog = Catalog((*ALL_TASK_TYPES, *plugins.task_types), plugins.trigger_types)
+        self.registry = Registry(
+            self.database,
+            self.catalog,
+            clock,
+            plugin_defaults=settings.plugin_defaults,
+            language_default=_language(settings),
+            strict=settings.strict,
+        )
+        self.vault = Vault(_key(settings))
+        self.secrets = Secrets(self.database, self.vault, environ)
+        self.storage = _storage(settings)
+        self.renderer = Renderer()
+        self.egress = workers.egress(settings)
+        environment = {
+            name.removeprefix(settings.env_prefix).lower(): value
+            for name, value in environ.items()
+            if name.startswith(settings.env_prefix)
+        }
+        world = World(
+            self.database, self.storage, self.secrets, environment, workers.http_function(self.egress), clock.now
+        )
+        self.rendering = Rendering(
+            engine=self.renderer,
+            database=self.database,
+            storage=self.storage,
+            vault=self.vault,
+            clock=clock,
+            surroundings=Surroundings(environment=environment, globals=settings.globals, kestra=_kestra(settings)),
+            ports_of=lambda place, value, run, _context: ExecutionPorts(world, place, value, run),
+            flow_ports=lambda flow: FlowPorts(world, flow.namespace),
+            listens=self._listens,
+        )
+        self.work = ThreadPoolExecutor(ENGINE_THREADS, thread_name_prefix="lanner-engine")
+        self.executions = Executions(self.database, self.registry, clock, self.nudges, self.rendering, self.work)
+        self._triggers(settings)
+        self.worker = workers.Workers(self, environ)
+        self.dispatch: Dispatch = self.worker.dispatch
+        self.driver = Driver(self.executions, self.dispatch, self.work, self.nudges)
+        self.effects = Effects(
+            self.executions, self.dispatch, self.flow_triggers, self.driver.released, self._trigger_ended
+        )
+        self.driver.effects = self.effects
+        self.timers = TimerLoop(self.executions, self.driver)
+        self.outbox = OutboxLoop(self.database, self.effects, clock)
+        self.reconciler = Reconciler(self.executions, self.driver, self.dispatch, self.worker.id)
+        self.sync: SyncService = self._sync(settings)
+        self._stop: list[Callable[[], None]] = []
+
+    def _triggers(self, settings: Settings) -> None:
+        from runner.flowtriggers import FlowTriggers
+        from runner.webhooks import Webhooks
+
+        rendering = TriggerRendering(
+            engine=self.renderer,
+            ports_of=lambda flow, _context: self.rendering.flow_ports(flow),
+            surroundings=self.rendering.surroundings,
+        )
+        zone = zone_of(settings.server.timezone or host_zone())
+        defaults = ScheduleDefaults(zone=zone, recover=Recover(settings.recover_missed_schedules))
+        self.schedules = Schedules(rendering, defaults)
+        self.scheduler = Scheduler(
+            self.database, self.registry, self.executions, self.clock, self.nudges, rendering, self.schedules
+        )
+        self.flow_triggers = FlowTriggers(
+            self.database,
+            self.registry,
+            self.executions,
+            self.clock,
+            rendering,
+            defaults,
+            log_bad_inputs=settings.trigger_errors == "log",
+        )
+        rate = settings.limits.webhook_rate
+        self.webhooks = Webhooks(
+            self.database,
+            self.registry,
+            self.executions,
+            self.clock,
+            rendering,
+            rate=(rate / 60, rate) if rate else None,
+        )
+
+    def _sync(self, settings: Settings) -> SyncService:
+        from sync.service import SyncService
+
+        return SyncService(self)  # type: ignore[arg-type]
+
+    def scheduler_toggle(self, namespace: str, flow_id: str, trigger_id: str, enabled: bool) -> None:
+        """Enable or disable a trigger at run time (the task type ``trigger.Toggle``)."""
+        from runner.triggerstate import TriggerStates
+
+        TriggerStates(self.database, self.clock).set_disabled(namespace, flow_id, trigger_id, not enabled)
+
+    def _trigger_ended(self, tx: Connection, execution_id: str, state: str) -> None:
+        """The trigger that waited for this execution may fire again."""
+        if execution_ended(tx, execution_id, state, now=self.clock.now()):
+            self.nudges.send("triggers")
+
+    def _listens(self, facts: Facts, value: Execution, state: State) -> bool:
+        """Whether anybody wants to hear of this state: no row in the outbox for nobody."""
+        if facts.parent_run_id is not None and facts.kind != "LOOP":
+            return state.terminal or state in (State.PAUSED, State.RUNNING)
+        trigger = facts.trigger
+        if state.terminal and trigger is not None:
+            key = (value.namespace, value.flow_id, str(trigger.get("id")))
+            if trigger.get("type") in LOCKING or self.flow_triggers.wants_end(*key):
+                return True
+        return self.flow_triggers.interested(value.namespace, value.flow_id, state.value)
+
+    def start(self) -> None:
+        """Start the loops of this process's roles."""
+        if "worker" in self.roles:
+            self.worker.start()
+        if "executor" in self.roles:
+            for loop in (self.timers, self.outbox, self.reconciler):
+                loop.start()
+                self._stop.append(loop.stop)
+        if "scheduler" in self.roles:
+            self.scheduler.start()
+            self._stop.append(self.scheduler.stop)
+        if "sync" in self.roles:
+            self.sync.start()
+            self._stop.append(self.sync.stop)
+
+    def stop(self, *, drain_s: float, kill: bool = False) -> None:
+        """Stop scheduling, then claiming, then wait for what runs (R22). What is left is taken up again later."""
+        self.draining.set()
+        for stop in reversed(self._stop):
+            stop()
+        self._stop.clear()
+        self.worker.stop(drain_s=drain_s, kill=kill)
+
+    def close(self) -> None:
+        """Let go of everything; safe after a failed start too."""
+        self.work.shutdown(wait=True, cancel_futures=True)
+        self.renderer.close()
+        self.database.close()
+
+    def reload_sources(self, settings: Settings) -> None:
+        """Take over the Git sources of a configuration that was read again."""
+        self.sync.reload(settings.git_section())
+
+
+def build(
+    settings: Settings,
+    *,
+    roles: frozenset[str] = ALL_ROLES,
+    environ: Mapping[str, str] | None = None,
+    clock: Clock | None = None,
+) -> Lanner:
+    """Put the instance together. Raises ``StartRefused`` for what an operator has to change."""
+    return Lanner(settings, roles, environ or {}, clock or SystemClock())
+
+
+def host_zone() -> str:
+    """The host's zone by name (``/etc/localtime`` or ``TZ``), UTC when it has none."""
+    name = os.environ.get("TZ", "").lstrip(":")
+    if not name:
+        link = os.path.realpath("/etc/localtime")
+        name = link.partition("/zoneinfo/")[2]
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, LookupError):
+        return "UTC"
+    return name
+
+
+def _language(settings: Settings) -> str:
+    return str(settings.flow_language) if settings.flow_language != "auto" else "auto"
+
+
+def _key(settings: Settings) -> bytes:
+    if settings.secrets.keys:
+        import base64
+
+        raw = base64.b64decode(settings.secrets.keys[0].resolve())
+        if len(raw) != 32:  # noqa: PLR2004
+            raise ConfigurationError("secrets.keys must hold 32 bytes, base64", hint="openssl rand -base64 32")
+        return raw
+    folder = settings.data_dir / "keys"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return load_or_create_key(folder / "secrets.key")
+
+
+def _storage(settings: Settings) -> Storage:
+    if "://" in settings.storage_url:
+        raise StartRefused(
+            f"storage.url {settings.storage_url!r} is not a folder", hint="object stores are not supported yet"
+        )
+    return LocalStorage(Path(settings.storage_url))
+
+
+def _kestra(settings: Settings) -> dict[str, Any]:
+    values: dict[str, Any] = {"url": settings.public_url}
+    if settings.server.environment.name:
+        values["environment"] = {"name": settings.server.environment.name}
+    return values
+
+
+__all__ = ["ALL_ROLES", "Lanner", "build"]
