@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy.engine import Connection
 
 from namespaces.blobs import LocalStorage, Storage
 from namespaces.clock import Clock, SystemClock
@@ -20,6 +24,7 @@ from namespaces.store.db import Database, open_database
 from namespaces.store.nudges import Nudges
 from runner.context import Surroundings
 from runner.dispatch.base import Dispatch
+from runner.declared import execution_ended
 from runner.driving import Driver
 from runner.effects import Effects
 from runner.engine.states import State
@@ -31,7 +36,11 @@ from runner.renderer import Renderer
 from runner.rendering import Rendering
 from runner.rescue import Reconciler
 from runner.scheduler import Scheduler
+from runner.schedules import TIMED, ScheduleDefaults, Schedules
 from runner.timers import TimerLoop
+from runner.triggers.schedule import Recover
+from runner.triggers.windows import zone_of
+from runner.triggerstarts import HTTP, TriggerRendering
 from runner.view import Facts
 from service import workers
 from service.settings import Settings
@@ -43,6 +52,8 @@ log = logging.getLogger("lanner.process")
 
 ALL_ROLES = frozenset({"web", "scheduler", "executor", "sync", "worker"})
 ENGINE_THREADS = 8
+LOCKING = frozenset({*TIMED, HTTP})
+"""Types of triggers that wait for the execution they started."""
 
 
 class Lanner:
@@ -57,7 +68,7 @@ class Lanner:
         self.database: Database = open_database(settings.database_url, must_exist=True)
         plugins = load_entry_points()
         self.plugin_problems = plugins.problems
-        self.catalog = Catalog((*ALL_TASK_TYPES, *plugins.task_types()), plugins.trigger_types())
+        self.catalog = Catalog((*ALL_TASK_TYPES, *plugins.task_types), plugins.trigger_types)
         self.registry = Registry(
             self.database,
             self.catalog,
@@ -97,7 +108,7 @@ class Lanner:
         self.dispatch: Dispatch = self.worker.dispatch
         self.driver = Driver(self.executions, self.dispatch, self.work, self.nudges)
         self.effects = Effects(
-            self.executions, self.dispatch, self.flow_triggers, self.driver.released, self.scheduler.execution_ended
+            self.executions, self.dispatch, self.flow_triggers, self.driver.released, self._trigger_ended
         )
         self.driver.effects = self.effects
         self.timers = TimerLoop(self.executions, self.driver)
@@ -110,21 +121,61 @@ class Lanner:
         from runner.flowtriggers import FlowTriggers
         from runner.webhooks import Webhooks
 
-        self.scheduler = Scheduler(self)  # type: ignore[arg-type]
-        self.flow_triggers = FlowTriggers(self)  # type: ignore[arg-type]
-        self.webhooks = Webhooks(self)  # type: ignore[arg-type]
+        rendering = TriggerRendering(
+            engine=self.renderer,
+            ports_of=lambda flow, _context: self.rendering.flow_ports(flow),
+            surroundings=self.rendering.surroundings,
+        )
+        zone = zone_of(settings.server.timezone or host_zone())
+        defaults = ScheduleDefaults(zone=zone, recover=Recover(settings.recover_missed_schedules))
+        self.schedules = Schedules(rendering, defaults)
+        self.scheduler = Scheduler(
+            self.database, self.registry, self.executions, self.clock, self.nudges, rendering, self.schedules
+        )
+        self.flow_triggers = FlowTriggers(
+            self.database,
+            self.registry,
+            self.executions,
+            self.clock,
+            rendering,
+            defaults,
+            log_bad_inputs=settings.trigger_errors == "log",
+        )
+        rate = settings.limits.webhook_rate
+        self.webhooks = Webhooks(
+            self.database,
+            self.registry,
+            self.executions,
+            self.clock,
+            rendering,
+            rate=(rate / 60, rate) if rate else None,
+        )
 
     def _sync(self, settings: Settings) -> SyncService:
         from sync.service import SyncService
 
         return SyncService(self)  # type: ignore[arg-type]
 
+    def scheduler_toggle(self, namespace: str, flow_id: str, trigger_id: str, enabled: bool) -> None:
+        """Enable or disable a trigger at run time (the task type ``trigger.Toggle``)."""
+        from runner.triggerstate import TriggerStates
+
+        TriggerStates(self.database, self.clock).set_disabled(namespace, flow_id, trigger_id, not enabled)
+
+    def _trigger_ended(self, tx: Connection, execution_id: str, state: str) -> None:
+        """The trigger that waited for this execution may fire again."""
+        if execution_ended(tx, execution_id, state, now=self.clock.now()):
+            self.nudges.send("triggers")
+
     def _listens(self, facts: Facts, value: Execution, state: State) -> bool:
         """Whether anybody wants to hear of this state: no row in the outbox for nobody."""
         if facts.parent_run_id is not None and facts.kind != "LOOP":
             return state.terminal or state in (State.PAUSED, State.RUNNING)
-        if state.terminal and self.scheduler.may_lock(facts):
-            return True
+        trigger = facts.trigger
+        if state.terminal and trigger is not None:
+            key = (value.namespace, value.flow_id, str(trigger.get("id")))
+            if trigger.get("type") in LOCKING or self.flow_triggers.wants_end(*key):
+                return True
         return self.flow_triggers.interested(value.namespace, value.flow_id, state.value)
 
     def start(self) -> None:
@@ -170,6 +221,19 @@ def build(
 ) -> Lanner:
     """Put the instance together. Raises ``StartRefused`` for what an operator has to change."""
     return Lanner(settings, roles, environ or {}, clock or SystemClock())
+
+
+def host_zone() -> str:
+    """The host's zone by name (``/etc/localtime`` or ``TZ``), UTC when it has none."""
+    name = os.environ.get("TZ", "").lstrip(":")
+    if not name:
+        link = os.path.realpath("/etc/localtime")
+        name = link.partition("/zoneinfo/")[2]
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, LookupError):
+        return "UTC"
+    return name
 
 
 def _language(settings: Settings) -> str:

@@ -22,6 +22,7 @@ from namespaces.expressions.text_filters import text
 from namespaces.expressions.values import BigInteger, is_number, kind, shorten, to_json, to_text
 
 _DEEPEST = 200
+_LONG_NUMBER = re.compile(r"\d{19}")
 _MAX_RESULTS = 100_000
 
 
@@ -39,21 +40,22 @@ def parse_json(document: str) -> object:
     if len(document) > DEFAULT_LIMITS.output:
         raise LimitReached(f"JSON too large: {len(document)} characters, the limit is {DEFAULT_LIMITS.output}")
     try:
-        return orjson.loads(document)
+        found = orjson.loads(document)
     except orjson.JSONDecodeError as error:
         if nesting(document) > _DEEPEST:
             raise LimitReached(f"JSON too deeply nested: more than {_DEEPEST} levels") from error
         return _slow_json(document, error)
+    return _slow_json(document, None) if _LONG_NUMBER.search(document) else found
 
 
-def _slow_json(document: str, first: orjson.JSONDecodeError) -> object:
-    """orjson refuses integers above 64 bits only as floats, and lone surrogates; the standard library takes them."""
+def _slow_json(document: str, first: orjson.JSONDecodeError | None) -> object:
+    """The standard library keeps integers above 64 bits, which orjson makes floats, and lone surrogates."""
     import json
 
     try:
         return json.loads(document, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        raise RenderError(f"not JSON: {first} in {shorten(document)!r}") from first
+    except (ValueError, RecursionError) as error:
+        raise RenderError(f"not JSON: {first or error} in {shorten(document)!r}") from error
 
 
 def _no_constant(name: str) -> object:
@@ -140,8 +142,6 @@ _GUARD = (
 )
 def jq(state: State, value: object, program: object) -> object:
     """A jq program on the value (a text is parsed as JSON first); always a list of results."""
-    import jq as engine
-
     if value is None:
         return None
     document = str(value) if isinstance(value, str) else to_json(value)
@@ -152,14 +152,24 @@ def jq(state: State, value: object, program: object) -> object:
     source = text(program, "jq")
     if re.match(r"\s*(import|include|module)\b", source):
         raise RenderError("`jq`: modules are not available")
-    try:
-        results = iter(engine.compile(f"{_GUARD}{source}").input_text(document))
-        found = list(islice(results, _MAX_RESULTS + 1))
-    except (ValueError, StopIteration) as error:
-        raise RenderError(f"`jq`: {str(error).splitlines()[0] if str(error) else 'failed'}") from error
+    found, complaint = _run_jq(source, document)
+    if complaint:
+        raise RenderError(f"`jq`: {complaint}")
     if len(found) > _MAX_RESULTS:
         raise LimitReached(f"`jq` gave more than {_MAX_RESULTS} results")
     return found
+
+
+def _run_jq(source: str, document: str) -> tuple[list[object], str]:
+    """The results, or what went wrong as text: jq's objects must not hang on a traceback, because the library
+    crashes the interpreter when the garbage collector finds them in a cycle (jq 1.13)."""
+    import jq as engine
+
+    try:
+        return list(islice(iter(engine.compile(f"{_GUARD}\n{source}").input_text(document)), _MAX_RESULTS + 1)), ""
+    except (ValueError, StopIteration) as error:
+        message = (str(error).splitlines() or ["failed"])[0]
+        return [], re.sub(r" at <top-level>, line (\d+)", lambda at: f" at line {int(at[1]) - 1}", message)
 
 
 _KINDS = ("INT", "LONG", "FLOAT", "DOUBLE", "BIGDECIMAL", "BIGINTEGER")

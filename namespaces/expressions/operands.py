@@ -138,19 +138,19 @@ class ExpressionReader:
             if negated:
                 self._at += 1
             return self._made(tree.Test(line, left, self.name("the name of a test"), negated))
-        right = self.expression(bound + 1)
         if op == "-":
-            self._note_dash(left, right, sign)
+            self._note_dash(left, sign)
+        right = self.expression(bound + 1)
         if op in _FLAT:
             items = (*left.items, right) if isinstance(left, tree.Chain) and left.op == op else (left, right)
             return self._made(tree.Chain(line, op, items))
         return self._made(tree.Binary(line, "==" if op == "equals" else op, left, right))
 
-    def _note_dash(self, left: tree.Expr, right: tree.Expr, sign: Token) -> None:
+    def _note_dash(self, left: tree.Expr, sign: Token) -> None:
         """``inputs.key-name`` is a subtraction; lint wants to know the text that was meant (flows.md 10.2)."""
         glued = self._lexer.text[sign.at - 1].strip() and self._lexer.text[sign.to].strip()
-        if glued and isinstance(left, tree.Path) and left.keys and isinstance(right, tree.Path):
-            self.dashed.append(".".join([left.root, *map(str, left.keys)]) + "-" + right.root)
+        if glued and isinstance(left, tree.Path) and left.keys and self.token.kind == "name":
+            self.dashed.append(".".join([left.root, *map(str, left.keys)]) + f"-{self.token.value}")
 
     def _unary(self) -> tree.Expr:
         token = self.token

@@ -205,7 +205,7 @@ def equal(left: object, right: object) -> bool:
     if isinstance(left, list | tuple) and isinstance(right, list | tuple):
         return len(left) == len(right) and all(equal(a, b) for a, b in zip(left, right, strict=True))
     if isinstance(left, datetime) and isinstance(right, datetime):
-        return (left.tzinfo is None) == (right.tzinfo is None) and left == right
+        return (left.tzinfo is None) == (right.tzinfo is None) and _instant(left) == _instant(right)
     if left is None or right is None:
         return left is right
     return type(left) is type(right) and left == right
@@ -234,8 +234,18 @@ def _instants(left: object, right: object) -> tuple[datetime, datetime] | None:
             moment = parse_iso_datetime(value, zone)
         if moment is None:
             return None
-        found.append(moment)
+        found.append(_instant(moment))
     return found[0], found[1]
+
+
+def _instant(moment: datetime) -> datetime:
+    """In UTC: Python calls hours that occur twice in a zone unequal to everything in another zone."""
+    if moment.tzinfo is None or moment.tzinfo is UTC:
+        return moment
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise RenderError("the date is out of the range of dates") from error
 
 
 def compare(op: str, left: object, right: object) -> bool:

@@ -33,6 +33,8 @@ def parsed(document: str) -> object:
     try:
         return _Reader(_events(yaml.parse(document, Loader=loader))).document()
     except yaml.YAMLError as error:
+        if "nesting depth" in str(error):
+            raise LimitReached(f"YAML nesting deeper than {_MAX_DEPTH}") from error
         raise RenderError(f"not YAML: {' '.join(str(error).split())}") from error
 
 
