@@ -69,12 +69,9 @@ def inputs() -> Response:
 @resource.on("GET", "/plugins/schemas/<kind>")
 def schemas(kind: str) -> Response:
     """JSON Schema of the flow language or a part of it."""
-    from namespaces.flows import schema
+    from namespaces.flows.schema import json_schema
 
-    found = schema.json_schema(lanner().catalog, kind)
-    if found is None:
-        raise NotFound(f"there is no schema of '{kind}'")
-    return answer({"type": "array", "items": found} if flag("arrayOf") else found)
+    return answer(json_schema(kind, lanner().catalog, array_of=flag("arrayOf")))
 
 
 @resource.on("GET", "/plugins/<cls>")
@@ -82,20 +79,9 @@ def plugin(cls: str) -> Response:
     entry = lanner().catalog.resolve(cls)
     if entry is None:
         raise NotFound(f"there is no type '{cls}'")
-    return answer({"markdown": _markdown(entry), "schema": _schema(entry)})
+    from namespaces.flows.schema import type_schema
 
-
-def _schema(entry: TypeEntry) -> dict[str, Any]:
-    entry.cls.model_rebuild()
-    properties = entry.cls.model_json_schema(by_alias=True)
-    definitions = properties.pop("$defs", {})
-    shape: dict[str, Any] = {"properties": properties, "definitions": definitions}
-    outputs = getattr(entry.cls, "outputs", None)
-    if outputs is not None:
-        made = outputs.model_json_schema(by_alias=True)
-        definitions.update(made.pop("$defs", {}))
-        shape["outputs"] = made
-    return shape
+    return answer({"markdown": _markdown(entry), "schema": type_schema(entry, lanner().catalog)})
 
 
 def _markdown(entry: TypeEntry) -> str:
