@@ -38,8 +38,7 @@ _STATES = {"ENABLED": False, "DISABLED": True}
 
 
 def _states() -> TriggerStates:
-    wiring = lanner()
-    return TriggerStates(wiring.database, wiring.registry, wiring.clock, wiring.nudges, wiring.schedules)
+    return lanner().triggers.states
 
 
 def _query(wanted: Filters | None = None) -> TriggerQuery:
