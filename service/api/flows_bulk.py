@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from flask import Response, request
 from sqlalchemy.engine import Connection
@@ -255,7 +255,7 @@ def import_flows() -> Response:
     if name.endswith(".zip"):
         documents = [
             (entry, text)
-            for entry, content in archives.entries(upload.stream)
+            for entry, content in archives.entries(cast(BinaryIO, upload.stream))
             if entry.lower().endswith((".yml", ".yaml"))
             for text in split_documents(content.decode("utf-8", "replace"))
         ]
@@ -279,6 +279,7 @@ def import_flows() -> Response:
 def _import_one(text: str) -> None:
     wiring = lanner()
     reading = wiring.registry.read(text)
-    if reading.flow is None:
+    flow = reading.flow
+    if flow is None:
         raise InvalidFlow(reading.problems)
-    wiring.database.write(lambda tx: wiring.registry.save_many(tx, [(reading.flow, text)]))
+    wiring.database.write(lambda tx: wiring.registry.save_many(tx, [(flow, text)]))

@@ -1,4 +1,4 @@
-"""Routes of namespace files (``api.md`` 4.9). Paths are judged by ``namespaces/files.py``, archives by ``archives.py``."""
+"""Routes of namespace files (``api.md`` 4.9). Paths are judged by ``namespaces/files.py``, zips by ``archives.py``."""
 
 from __future__ import annotations
 
