@@ -46,7 +46,7 @@ class Effects:
         dispatch: Dispatch,
         listener: Listener,
         released: Callable[[str, str], None],
-        ended: Callable[[Connection, str, str], None],
+        ended: Callable[[str, str], None],
     ) -> None:
         """``released(namespace, flow_id)`` admits the next queued execution; ``ended`` frees a locked trigger."""
         self._executions = executions
@@ -98,7 +98,7 @@ class Effects:
         if row.parent_run_id is not None and row.kind != "LOOP":
             self._tell_parent(row, state)
         if state.terminal:
-            self._database.write(lambda tx: self._ended(tx, execution_id, state.value))
+            self._ended(execution_id, state.value)
         self._listener.announce(execution_id, state.value, int(payload["at"]))
 
     def announce_unborn(self, row: Any) -> None:

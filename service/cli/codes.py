@@ -197,6 +197,16 @@ CODES: dict[str, tuple[str, str, str]] = {
         "A schedule reads files, which do not exist before an execution.",
         "Read them in a task.",
     ),
+    "F112": (
+        "Unknown name",
+        "An expression uses a function, filter or argument that does not exist: rendering it will fail.",
+        "Correct the name; `docs/reference/expressions.md` lists them.",
+    ),
+    "F113": (
+        "Schedule without inputs",
+        "A scheduled flow has an input without `defaults` that the trigger does not give. Kestra 2 refuses it.",
+        "Give it in `inputs` of the trigger, or give it `defaults`.",
+    ),
     "F202": ("Disabled", "The flow is disabled; it can be read, not started.", "Remove `disabled` to use it."),
     "F203": (
         "Lanner only",
