@@ -60,7 +60,8 @@ def show(server: subprocess.Popen[bytes]) -> bool:
     state = execution["state"]["current"]
     greeting = execution.get("outputs", {}).get("greeting", "")
     shown = os.path.relpath(REPOSITORY)
-    print(f"""
+    print(
+        f"""
   {flows.get("total", 0)} flows were synced from {shown}
   tutorial.hello ran: {state} {greeting!r}
       {URL}/ui/main/executions/tutorial/hello/{execution["id"]}
@@ -68,7 +69,9 @@ def show(server: subprocess.Popen[bytes]) -> bool:
       edit {shown}/namespaces/tutorial/flows/hello.yaml
       git -C {json.dumps(shown) if " " in shown else shown} commit -am "Greet differently"
   Ctrl+C stops the server
-""", flush=True)
+""",
+        flush=True,
+    )
     return True
 
 

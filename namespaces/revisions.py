@@ -332,7 +332,7 @@ def of_namespace(connection: Connection, namespace: str) -> list[Stored]:
     return [_stored(row) for row in rows]
 
 
-def declarations(connection: Connection, *, types: Iterable[str] = (), since_generation: int = -1) -> list[Declaration]:
+def declarations(connection: Connection, types: Iterable[str] = (), *, since_generation: int = -1) -> list[Declaration]:
     """Trigger declarations of these types (none given: all) that changed after the generation."""
     query = sa.select(trigger_table).where(trigger_table.c.generation > since_generation)
     wanted = list(types)

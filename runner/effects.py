@@ -46,7 +46,7 @@ class Effects:
         dispatch: Dispatch,
         listener: Listener,
         released: Callable[[str, str], None],
-        ended: Callable[[Connection, str, str], None],
+        ended: Callable[[str, str], None],
     ) -> None:
         """``released(namespace, flow_id)`` admits the next queued execution; ``ended`` frees a locked trigger."""
         self._executions = executions
@@ -98,7 +98,7 @@ class Effects:
         if row.parent_run_id is not None and row.kind != "LOOP":
             self._tell_parent(row, state)
         if state.terminal:
-            self._database.write(lambda tx: self._ended(tx, execution_id, state.value))
+            self._ended(execution_id, state.value)
         self._listener.announce(execution_id, state.value, int(payload["at"]))
 
     def announce_unborn(self, row: Any) -> None:
@@ -184,16 +184,7 @@ class Effects:
         except LannerError as error:
             if isinstance(error, Unavailable):
                 raise
-            self._executions.apply(
-                execution_id,
-                events.AttemptFinished(
-                    at=self._clock.now(),
-                    task_run_id=run_id,
-                    epoch=epoch,
-                    state=State.FAILED,
-                    error=error.message,
-                ),
-            )
+            self._executions.refuse_attempt(execution_id, run, epoch, error.message)
             return
         self._executions.apply(
             execution_id,
@@ -215,7 +206,13 @@ class Effects:
         if task.inherit_labels:
             labels.update((k, v) for k, v in loaded.value.labels if not k.startswith("system."))
         if task.labels:
-            pairs, faults = read_labels(scene.value(task.labels))
+            # The model keeps pairs, or one expression; read_labels takes the forms that a flow may write.
+            written: Any = (
+                scene.typed(task.labels)
+                if isinstance(task.labels, str)
+                else scene.value([{"key": key, "value": value} for key, value in task.labels])
+            )
+            pairs, faults = read_labels(written)
             wrong = [fault for fault in faults if not fault.warning]
             if wrong:
                 raise LannerError(f"labels: {wrong[0].message}", code="bad_labels")

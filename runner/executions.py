@@ -25,6 +25,8 @@ from runner import rows, starting, view, writing
 from runner.applying import Applier, Outcome
 from runner.engine import events
 from runner.engine.states import TERMINAL, State
+from runner.engine.values import TaskRun
+from runner.logs import LEVELS, LogLine
 from runner.rendering import Place, Rendering
 from runner.rows import execution_table, label_table, run_table, timer_table
 from runner.starting import Prepared, Started, StartRequest, Upload
@@ -139,6 +141,28 @@ class Executions:
 
     def apply(self, execution_id: str, event: events.AnyEvent, **more: Any) -> bool:
         return self.applier.apply(execution_id, event, **more)
+
+    def refuse_attempt(self, execution_id: str, run: TaskRun, epoch: int, error: str) -> None:
+        """End an attempt that could not even begin (a subflow that cannot start), with its reason in the log."""
+        now = self.clock.now()
+        row = self._row(execution_id)
+        line = LogLine(
+            at=now,
+            level=LEVELS["ERROR"],
+            message=error,
+            namespace=row.namespace,
+            flow_id=row.flow_id,
+            execution_id=execution_id,
+            task_id=run.task_id,
+            task_run_id=run.id,
+            attempt=len(run.attempts),
+        )
+        self.database.write(lambda tx: writing.write_logs(tx, [line]))
+        self.nudges.send(f"logs:{execution_id}")
+        self.apply(
+            execution_id,
+            events.AttemptFinished(at=now, task_run_id=run.id, epoch=epoch, state=State.FAILED, error=error),
+        )
 
     def kill(self, execution_id: str, *, cascade: bool = True) -> None:
         """Kill; a finished execution stays as it is, its running children are killed when cascading."""

@@ -111,16 +111,25 @@ _RUN = (
 
 
 def execution(
-    connection: Connection, execution_id: str, *, now: datetime, light: bool = False, load: LoadOutputs | None = None
+    connection: Connection,
+    execution_id: str,
+    *,
+    now: datetime,
+    light: bool = False,
+    load: LoadOutputs | None = None,
+    rewind: str | None = None,
 ) -> dict[str, Any] | None:
     """One execution with its task runs in order of creation (``light``: without them); None when there is none.
 
-    ``load`` reads outputs that were too large for the row.
+    ``load`` reads outputs that were too large for the row. ``rewind`` shows the states as they were when the
+    execution last entered that state: what an action decided, however far things have gone since.
     """
     row = connection.execute(sa.select(*_EXECUTION).where(_e.id == execution_id)).one_or_none()
     if row is None:
         return None
     micros = to_micros(now)
+    if rewind is not None and not light:
+        return _rewound(connection, row, rewind, micros, load)
     runs = None
     if not light:
         query = sa.select(*_RUN).where(_r.execution_id == execution_id).order_by(_r.sequence)
@@ -128,6 +137,19 @@ def execution(
             shapes.task_run(run, row.namespace, row.flow_id, micros, load) for run in connection.execute(query).all()
         ]
     return shapes.execution(row, runs, micros)
+
+
+def _rewound(
+    connection: Connection, row: Any, state: str, micros: int, load: LoadOutputs | None
+) -> dict[str, Any]:
+    until = shapes.last_entered(row.history, state)
+    query = sa.select(*_RUN).where(_r.execution_id == row.id).order_by(_r.sequence)
+    runs = [
+        shapes.task_run(run, row.namespace, row.flow_id, micros, load, until=until)
+        for run in connection.execute(query).all()
+        if until is None or shapes.began(run.history) <= until
+    ]
+    return shapes.execution(row, runs, micros, until=until)
 
 
 def head(connection: Connection, execution_id: str) -> Any:

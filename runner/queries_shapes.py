@@ -48,9 +48,28 @@ def duration(micros: int) -> str:
     return text
 
 
-def state(history: Iterable[Any], now: int, current: str | None = None) -> dict[str, Any]:
-    """State of an execution or task run from its ``[[state, microseconds], …]``; ``now`` in microseconds."""
+def last_entered(raw: str | None, state: str) -> int | None:
+    """When a stored history last entered the state, in microseconds; None when it never did."""
+    moments = [at for word, at in orjson.loads(raw or "[]") if word == state]
+    return moments[-1] if moments else None
+
+
+def began(raw: str | None) -> int:
+    """The first moment of a stored history, 0 for an empty one."""
+    history = orjson.loads(raw or "[]")
+    return int(history[0][1]) if history else 0
+
+
+def state(
+    history: Iterable[Any], now: int, current: str | None = None, until: int | None = None
+) -> dict[str, Any]:
+    """State of an execution or task run from its ``[[state, microseconds], …]``; ``now`` in microseconds.
+
+    ``until`` leaves out what came after that moment.
+    """
     changes = list(history)
+    if until is not None:
+        changes = [change for change in changes if change[1] <= until]
     if not changes:
         return {"current": current or "CREATED", "histories": []}
     first, last = changes[0], changes[-1]
@@ -97,7 +116,9 @@ def trigger(raw: str | None) -> dict[str, Any] | None:
     return {key: item for key, item in value.items() if not key.startswith("_") and item is not None}
 
 
-def execution(row: Any, runs: list[dict[str, Any]] | None, now: int) -> dict[str, Any]:
+def execution(
+    row: Any, runs: list[dict[str, Any]] | None, now: int, until: int | None = None
+) -> dict[str, Any]:
     """One execution; ``runs`` None leaves ``taskRunList`` out."""
     history = orjson.loads(row.history) if row.history else []
     created = row.original_created_at or row.created_at
@@ -119,7 +140,7 @@ def execution(row: Any, runs: list[dict[str, Any]] | None, now: int) -> dict[str
     variables = json_of(row.variables)
     if variables:
         shape["variables"] = variables
-    shape["state"] = state(history, now, row.state)
+    shape["state"] = state(history, now, row.state, until)
     if row.parent_id is not None:
         shape["parentId"] = row.parent_id
     shape["originalId"] = row.original_id
@@ -143,7 +164,9 @@ def execution(row: Any, runs: list[dict[str, Any]] | None, now: int) -> dict[str
     return shape
 
 
-def task_run(row: Any, namespace: str, flow_id: str, now: int, load: LoadOutputs | None = None) -> dict[str, Any]:
+def task_run(
+    row: Any, namespace: str, flow_id: str, now: int, load: LoadOutputs | None = None, until: int | None = None
+) -> dict[str, Any]:
     """One task run; outputs kept elsewhere are read through ``load`` and left out without it."""
     shape: dict[str, Any] = {
         "id": row.id,
@@ -165,7 +188,7 @@ def task_run(row: Any, namespace: str, flow_id: str, now: int, load: LoadOutputs
     outputs = outputs_of(row, load)
     if outputs is not None:
         shape["outputs"] = outputs
-    shape["state"] = state(orjson.loads(row.history) if row.history else (), now, row.state)
+    shape["state"] = state(orjson.loads(row.history) if row.history else (), now, row.state, until)
     if row.error is not None:
         shape["error"] = {"message": row.error}
     return shape

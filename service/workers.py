@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from namespaces.ids import new_id
 from runner.dispatch.base import Dispatch
+from runner.egress import Egress, Rules
 from runner.heartbeat import Heartbeat
 from runner.plugin import World
 from runner.reporting import DatabaseReporter
 from runner.worker.attempt import AttemptRunner
 from runner.worker.limits import Limits
+from runner.worker.pool import Pool
 from runner.worker.reporter import Claim
 from runner.worker.running import Seen, Services, TaskSettings
+from runner.worker.slots import Slots
 from runner.worker.supervisor import Spawner
 from runner.world import FlowWorld
 from service.settings import Settings, is_loopback
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from service.wiring import Lanner
 
 log = logging.getLogger("lanner.worker")
@@ -35,8 +36,9 @@ class Workers:
         settings = lanner.settings
         self._lanner = lanner
         self._local = "worker" in lanner.roles
-        self.id = self._worker_id(settings) if self._local else new_id()
-        self.reporter = DatabaseReporter(lanner.executions)
+        # A fresh id each start: what an earlier process held is adopted, or found to be lost.
+        self.id = new_id()
+        self.reporter = DatabaseReporter(lanner.executions, self.id)
         self.limits = worker_limits(settings)
         self.spawner = Spawner(settings.data_dir / "spool" / "local", self.limits)
         self.runner = AttemptRunner(
@@ -48,7 +50,8 @@ class Workers:
                 world=self._world,
                 clock=lanner.clock,
                 spawner=self.spawner,
-                types=lambda name: getattr(lanner.catalog.resolve(name), "cls", None),
+                catalog=lanner.catalog,
+                slots=Slots(settings.subprocesses),
                 limits=self.limits,
                 settings=task_settings(settings),
                 egress=lanner.egress,
@@ -58,12 +61,6 @@ class Workers:
         self.heartbeat = Heartbeat(lanner.database, lanner.clock, self._fence, worker_id=self.id)
         self._celery: Any = None
         self.dispatch: Dispatch = self._dispatch(settings)
-        self._stopping = threading.Event()
-
-    @staticmethod
-    def _worker_id(settings: Settings) -> str:
-        """A fresh id each start: what an earlier process held is adopted by name or declared lost."""
-        return new_id()
 
     def _dispatch(self, settings: Settings) -> Dispatch:
         if settings.dispatch.kind == "celery":
@@ -73,14 +70,14 @@ class Workers:
             if self._local:
                 self._celery = CeleryWorker(
                     url,
-                    lambda run_id, epoch: (self.runner.run(run_id, epoch), None)[1],
-                    lambda run_id, epoch: (self.runner.cancel(run_id, epoch), None)[1],
+                    self.runner.run,
+                    self.runner.cancel,
                     concurrency=settings.subprocesses,
                 )
             return CeleryDispatch(url)
         from runner.dispatch.inprocess import InProcessDispatch
 
-        return InProcessDispatch(self.runner, settings.subprocesses)
+        return InProcessDispatch(self.runner, Pool(max(settings.subprocesses, 32)))
 
     def _seen(self, claim: Claim) -> Seen:
         scene = self.reporter.scene(claim)
@@ -88,7 +85,7 @@ class Workers:
         return Seen(variables=variables, ports=scene.ports(variables), secrets=lambda: tuple(scene.secrets))
 
     def _world(self, claim: Claim) -> World:
-        return FlowWorld(self._lanner.executions, self._lanner.scheduler_toggle, claim)
+        return FlowWorld(self._lanner.executions, self._lanner.toggle_trigger, claim)
 
     def _fence(self) -> None:
         """This worker may be thought dead by now: end everything before its replacement starts."""
@@ -96,16 +93,12 @@ class Workers:
             self.runner.cancel(run_id, epoch)
 
     def start(self) -> None:
+        """Sign in, take over the scripts that an earlier process here left running, then take new work."""
         self.heartbeat.start()
-        self._adopt()
+        for number, carry_on in enumerate(self.runner.adopt()):
+            threading.Thread(target=carry_on, name=f"adopted-{number}", daemon=True).start()
         if self._celery is not None:
             self._celery.start()
-
-    def _adopt(self) -> None:
-        """Take over the scripts that an earlier process of this host left running, before anybody calls them lost."""
-        from runner.adoption import adopt
-
-        adopt(self._lanner.database, self.spawner, self.reporter, self.runner, self.id, self._lanner.clock)
 
     def stop(self, *, drain_s: float, kill: bool) -> None:
         if kill:
@@ -121,7 +114,21 @@ class Workers:
 
 def worker_limits(settings: Settings) -> Limits:
     """The limits of R21 as the worker wants them."""
-    return Limits.from_settings(settings.limits)
+    limits = settings.limits
+    return Limits(
+        log_head=limits.log_bytes * 4 // 5,
+        log_tail=limits.log_bytes // 5,
+        log_line=limits.log_line_bytes,
+        log_rate=limits.log_lines_per_second,
+        outputs=limits.output_bytes,
+        file=limits.output_file_bytes,
+        files=limits.output_files,
+        files_total=limits.output_files_bytes,
+        processes=limits.attempt_processes,
+        written_file=limits.attempt_file_bytes,
+        subprocesses=settings.subprocesses,
+        download=limits.output_file_bytes,
+    )
 
 
 def task_settings(settings: Settings) -> TaskSettings:
@@ -138,24 +145,13 @@ def task_settings(settings: Settings) -> TaskSettings:
     )
 
 
-def egress(settings: Settings) -> Any:
-    """The rules for requests that tasks and ``http()`` send (S21)."""
-    from runner.egress import Rules
-
+def egress(settings: Settings) -> Egress:
+    """The one client for requests that tasks and ``http()`` send, with the rules of S21."""
     loopback = settings.egress.loopback
-    return Rules(
-        loopback=is_loopback(settings.server.host) if loopback == "auto" else loopback == "allow",
-        private=settings.egress.private == "allow",
-        allow=tuple(settings.egress.allow),
+    return Egress(
+        Rules(
+            loopback=is_loopback(settings.server.host) if loopback == "auto" else loopback == "allow",
+            private=settings.egress.private == "allow",
+            allow=frozenset(settings.egress.allow),
+        )
     )
-
-
-def http_function(rules: Any) -> Callable[[Mapping[str, object]], object]:
-    """The expression function ``http()``."""
-
-    def call(request: Mapping[str, object]) -> object:
-        from runner.egress import fetch
-
-        return fetch(request, rules)
-
-    return call

@@ -136,7 +136,7 @@ def _seen(item: Any) -> str:
     if item["type"] == "value_error":
         return ""
     text = scalar_text(value) if isinstance(value, str | int | float) else str(value)
-    return f", but is {text if len(text) <= 60 else text[:60] + '…'!r}"
+    return f", but is {(text if len(text) <= 60 else text[:60] + '…')!r}"
 
 
 _MEMBER = re.compile(r"(?:list|dict|str|int|float|bool|function-[a-z]+|literal|nullable|model|constrained-str)\b.*")

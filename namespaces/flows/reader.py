@@ -257,7 +257,7 @@ class _Builder:
                 assert top is not None
                 stack.pop()
                 if top.merges is not None:
-                    nodes += self._merge(top, event)
+                    nodes += self._merge(top)
                 if nodes > MAX_NODES:
                     raise self._limit(event, f"expands to more than {MAX_NODES:,} nodes")
                 if top.anchor is not None:
@@ -305,6 +305,8 @@ class _Builder:
                     positions[(*top.path, len(top.items))] = (mark.line + 1, mark.column + 1)
                 top.items.append(value)
             elif top.key is _MERGE:
+                if not _mergeable(value):
+                    raise self._refuse("G001", "a merge key (<<) takes a mapping or a list of mappings", event)
                 if top.merges is None:
                     top.merges = []
                 top.merges.append(value)
@@ -371,13 +373,12 @@ class _Builder:
             raise self._refuse("G006", f"recursive alias {event.anchor!r}", event)
         return anchored
 
-    def _merge(self, top: _Open, event: Any) -> int:
+    @staticmethod
+    def _merge(top: _Open) -> int:
         """Adds the keys of merged maps after the mapping's own; returns the nodes that came with them."""
         added = 0
         for value in top.merges or ():
             for source in value if isinstance(value, list) else (value,):
-                if not isinstance(source, dict):
-                    raise self._refuse("G001", "a merge key (<<) takes a mapping or a list of mappings", event)
                 added += len(source)
                 for key, item in source.items():
                     top.items.setdefault(key, item)
@@ -415,6 +416,10 @@ class _Builder:
 
 _MERGE = object()
 _SKIP = object()
+
+
+def _mergeable(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and all(isinstance(item, dict) for item in value))
 
 
 def _short_tag(tag: str) -> str:

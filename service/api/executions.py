@@ -90,13 +90,13 @@ def url_of(namespace: str, flow_id: str, execution_id: str) -> str:
     return f"{base}/ui/main/executions/{namespace}/{flow_id}/{execution_id}"
 
 
-def shape_of(execution_id: str, *, light: bool = False) -> dict[str, Any]:
-    """The execution's JSON as of now. Raises ``NotFound``."""
+def shape_of(execution_id: str, *, light: bool = False, rewind: str | None = None) -> dict[str, Any]:
+    """The execution's JSON as of now, or (``rewind``) as it last entered a state. Raises ``NotFound``."""
     wiring = lanner()
     now = wiring.clock.now()
     load = load_outputs(wiring)
     found: dict[str, Any] | None = wiring.database.read(
-        lambda c: queries.execution(c, execution_id, now=now, light=light, load=load)
+        lambda c: queries.execution(c, execution_id, now=now, light=light, load=load, rewind=rewind)
     )
     if found is None:
         raise NotFound(f"execution '{execution_id}' does not exist")

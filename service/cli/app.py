@@ -101,7 +101,7 @@ def run(arguments: Sequence[str]) -> int:
         return INTERRUPTED
     except LannerError as error:
         fail(error.message if not error.where else f"{error.where}: {error.message}", error.hint)
-        starting = arguments[:1] in (["serve"], ["worker"])
+        starting = list(arguments[:1]) in (["serve"], ["worker"])
         if isinstance(error, StartRefused):
             return REFUSED if starting else USAGE if isinstance(error, ConfigurationError) else FAILED
         return FAILED
@@ -110,7 +110,7 @@ def run(arguments: Sequence[str]) -> int:
             fail(f"the disk refused: {error.strerror}", "free some space or check the mount, then start again")
             return DISK_ERROR
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - click's own errors have two homes; all others are raised again
         return _of_click(error)
     return result if isinstance(result, int) else DONE
 

@@ -10,7 +10,7 @@ import typer
 
 from namespaces.errors import NotFound
 from service.cli.output import JsonOption, note, print_json
-from service.cli.serving import ConfigOption, DataOption, DatabaseOption
+from service.cli.serving import ConfigOption, DatabaseOption, DataOption
 
 if TYPE_CHECKING:
     from service.settings import Settings

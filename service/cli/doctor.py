@@ -13,7 +13,7 @@ import typer
 
 from namespaces.errors import LannerError
 from service.cli.output import JsonOption, clean, console, print_json
-from service.cli.serving import ConfigOption, DataOption, DatabaseOption
+from service.cli.serving import ConfigOption, DatabaseOption, DataOption
 
 if TYPE_CHECKING:
     from service.settings import Settings
@@ -109,7 +109,9 @@ def _data(settings: Settings) -> Finding:
     datafolder.prepare(settings.data_dir)
     free = shutil.disk_usage(settings.data_dir).free
     level = WARN if free < 512 * 2**20 else OK
-    return Finding("data folder", level, f"{settings.data_dir}, {free // 2**20} MiB free", "below 512 MiB nothing new starts")
+    return Finding(
+        "data folder", level, f"{settings.data_dir}, {free // 2**20} MiB free", "below 512 MiB nothing new starts"
+    )
 
 
 def _database(settings: Settings) -> Finding:

@@ -35,9 +35,9 @@ COLUMNS = [
 def run(
     namespace: Namespace,
     flow: FlowId,
-    inputs: Inputs = [],  # noqa: B006 - Typer reads the default and never changes it
-    files: Uploads = [],  # noqa: B006
-    label: Annotated[list[str], typer.Option("--label", help="Label as key:value; repeat for more.")] = [],  # noqa: B006
+    inputs: Inputs = [],
+    files: Uploads = [],
+    label: Annotated[list[str], typer.Option("--label", help="Label as key:value; repeat for more.")] = [],
     revision: Revision = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; exit code 0 only on SUCCESS.")] = False,
     as_json: JsonOption = False,
@@ -70,7 +70,7 @@ def run(
 def list_(
     namespace: Annotated[str | None, typer.Option("--namespace", "-n", help="Namespace and below.")] = None,
     flow: Annotated[str | None, typer.Option("--flow", help="Flow id.")] = None,
-    state: Annotated[list[str], typer.Option("--state", help="State; repeat for more.")] = [],  # noqa: B006
+    state: Annotated[list[str], typer.Option("--state", help="State; repeat for more.")] = [],
     limit: Annotated[int, typer.Option(min=1, help="Rows at most.")] = 25,
     as_json: JsonOption = False,
 ) -> None:
@@ -147,7 +147,7 @@ def replay(
 
 
 @app.command()
-def resume(execution: Id, inputs: Inputs = [], files: Uploads = []) -> None:  # noqa: B006
+def resume(execution: Id, inputs: Inputs = [], files: Uploads = []) -> None:
     """Let a paused execution go on."""
     with Client() as client, multipart(inputs, files) as parts:
         found = client.json("POST", f"executions/{segment(execution)}/actions/resume", files=parts or None)

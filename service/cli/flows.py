@@ -144,7 +144,7 @@ def identity(text: str, path: Path) -> tuple[str, str]:
     import yaml
 
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
         pairs = {key.value: value.value for key, value in node.value if isinstance(value, yaml.ScalarNode)}
         return str(pairs["namespace"]), str(pairs["id"])
     except (yaml.YAMLError, AttributeError, TypeError, ValueError, RecursionError, KeyError) as error:

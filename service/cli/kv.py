@@ -53,9 +53,7 @@ def set_(
         headers["description"] = description
     body = value if typed else json.dumps(value, ensure_ascii=False)
     with Client() as client:
-        client.call(
-            "PUT", f"namespaces/{segment(namespace)}/kv/{segment(key)}", content=body.encode(), headers=headers
-        )
+        client.call("PUT", f"namespaces/{segment(namespace)}/kv/{segment(key)}", content=body.encode(), headers=headers)
     note(f"set {namespace}/{key}")
 
 

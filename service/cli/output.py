@@ -43,7 +43,9 @@ def clean(text: object) -> str:
 
 def fail(message: str, hint: str = "") -> None:
     """An error for a person on stderr: what is wrong, then what to do."""
-    lines = [f"error: {clean(line)}" if i == 0 else f"       {clean(line)}" for i, line in enumerate(message.split("\n"))]
+    lines = [
+        f"error: {clean(line)}" if i == 0 else f"       {clean(line)}" for i, line in enumerate(message.split("\n"))
+    ]
     if hint:
         lines.append(f"hint:  {clean(hint)}")
     print("\n".join(lines), file=sys.stderr)

@@ -31,7 +31,7 @@ def serve(
     auth: Annotated[str | None, typer.Option(help="basic, or none on a loopback address.")] = None,
     role: Annotated[
         list[str], typer.Option("--role", help=f"Part of the server, several with commas; default all: {ROLES}.")
-    ] = [],  # noqa: B006 - Typer reads the default and never changes it
+    ] = [],
     drain: DrainOption = "wait",
 ) -> None:
     """Run the server; everything in one process unless --role says otherwise."""

@@ -119,8 +119,8 @@ def resume(name: Name) -> None:
     _post(name, "resume")
 
 
-@app.command()
-def test(name: Name, as_json: JsonOption = False) -> None:
+@app.command("test")
+def access(name: Name, as_json: JsonOption = False) -> None:
     """Try access to the repository; changes nothing. Exit code 1 when it fails."""
     with Client() as client:
         answer = client.json("POST", f"git/sources/{segment(name)}/test") or {}
@@ -174,7 +174,9 @@ def _inserted(text: str, git: Any, sources: Any, entry: dict[str, Any]) -> str:
     if git is None or not isinstance(git, yaml.MappingNode):
         return "".join([*lines, "git:\n", "  sources:\n", *("    " + line for line in dumped)])
     if git.flow_style or (sources is not None and (getattr(sources, "flow_style", False) and sources.value)):
-        raise ConfigurationError("git.sources is written in {} or []", hint="write it as an indented list, then try again")
+        raise ConfigurationError(
+            "git.sources is written in {} or []", hint="write it as an indented list, then try again"
+        )
     if sources is not None and isinstance(sources, yaml.SequenceNode) and sources.value:
         last = sources.value[-1]
         indent = " " * sources.start_mark.column

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from alembic import context
 from sqlalchemy import types
@@ -10,7 +10,7 @@ from sqlalchemy import types
 from service.migrations.models import whole_metadata
 
 
-def render_item(kind: str, item: Any, autogen_context: Any) -> str | bool:
+def render_item(kind: str, item: Any, autogen_context: Any) -> str | Literal[False]:
     """Our own column types appear in migrations as the database's: old migrations must not import new code."""
     if kind == "type":
         if isinstance(item, types.TypeDecorator):

@@ -195,5 +195,3 @@ def url_problem(url: str, git: Git) -> str:
     if ":" in user:
         return "holds a password; give it as auth.token, a reference"
     return ""
-
-

@@ -220,7 +220,7 @@ def _sentence(detail: ErrorDetails, path: Path | None, lines: Mapping[Path_, int
     place = ""
     for end in range(len(loc), -1, -1):
         if loc[:end] in origins:
-            place = origins[loc[:end]]  # type: ignore[index]
+            place = origins[loc[:end]]
             break
         if end and loc[:end] in lines and path is not None:
             place = f"{path.name}:{lines[loc[:end]]}"

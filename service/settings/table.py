@@ -69,7 +69,11 @@ def _kind(field: Any) -> str:
     if parse_size in parsers:
         return "size"
     members = [part for part in get_args(annotation) if part is not type(None)]
-    literal = annotation if get_origin(annotation) is Literal else next((m for m in members if get_origin(m) is Literal), None)
+    literal = (
+        annotation
+        if get_origin(annotation) is Literal
+        else next((m for m in members if get_origin(m) is Literal), None)
+    )
     if literal is not None:
         return " · ".join(f"`{choice}`" for choice in get_args(literal))
     if get_origin(annotation) is list:

@@ -87,7 +87,9 @@ def test_a_missing_and_an_unreadable_file_are_told_apart(tmp_path: Path) -> None
 def test_a_mistake_in_a_variable_names_the_variable() -> None:
     with pytest.raises(ConfigurationError, match=r"^LANNER_SERVER__PORT server\.port must be 1–65535$"):
         load_settings(environ={"LANNER_SERVER__PORT": "0"})
-    with pytest.raises(ConfigurationError, match="LANNER_SERVER__PROT is no setting, did you mean 'LANNER_SERVER__PORT'"):
+    with pytest.raises(
+        ConfigurationError, match="LANNER_SERVER__PROT is no setting, did you mean 'LANNER_SERVER__PORT'"
+    ):
         load_settings(environ={"LANNER_SERVER__PROT": "80"})
 
 
@@ -104,7 +106,9 @@ def test_text_that_yaml_1_1_would_turn_into_something_else_stays_text(tmp_path: 
 
 
 def test_only_references_are_taken_as_credentials(tmp_path: Path) -> None:
-    source = "git:\n  sources:\n    - {name: a, url: 'https://h/a.git', namespaces: [a], auth: {type: token, token: %s}}"
+    source = (
+        "git:\n  sources:\n    - {name: a, url: 'https://h/a.git', namespaces: [a], auth: {type: token, token: %s}}"
+    )
 
     assert "a literal is refused" in complaints(tmp_path, source % "abc123")[0]
     assert "abc123" not in complaints(tmp_path, source % "abc123")[0]
