@@ -34,7 +34,8 @@ Texts = Sequence[tuple[Flow, str]]
 def update_namespace(namespace: str) -> Response:
     """Upsert all documents; ``delete`` (the default!) removes the namespace's other flows, Git's spared."""
     texts = _valid(flow_texts(), namespace=namespace, override=flag("override"))
-    return _upsert(texts, lambda c: revisions.of_namespace(c, namespace) if flag("delete", True) else [])
+    removes = flag("delete", True)
+    return _upsert(texts, lambda c: revisions.of_namespace(c, namespace) if removes else [])
 
 
 @resource.on("POST", "/flows/bulk")
@@ -44,13 +45,16 @@ def update_all() -> Response:
     if namespace:
         _require_inside(texts, namespace, children)
 
+    removes = flag("delete", True)
+    below = filters.from_pairs([("namespace", namespace)] if namespace else [], filters.FLOWS, lanner().clock.now())
+
+    # Runs in the database's writer thread, like every unit of work: nothing of the request is reachable there.
     def others(connection: Connection) -> list[Stored]:
-        if not flag("delete", True):
+        if not removes:
             return []
         if namespace and not children:
             return revisions.of_namespace(connection, namespace)
-        pairs = [("namespace", namespace)] if namespace else []
-        return listing.matching_flows(connection, filters.from_pairs(pairs, filters.FLOWS, lanner().clock.now()))
+        return listing.matching_flows(connection, below)
 
     return _upsert(texts, others)
 

@@ -50,7 +50,7 @@ def of_lanner(error: LannerError) -> Response:
         extra |= _place(errors[0]) if errors else {}
         return _send(422, f"Invalid entity: {error.message}", extra, errors)
     message = _with_reason(error.status, error.message)
-    if error.status == 422 and error.where and not error.message.startswith(_BEGIN):
+    if error.status == 422 and error.where and not error.message.startswith("Invalid "):
         message = f"Invalid entity: {error.where}: {error.message}"
     if error.status == 404 and request.method == "GET":
         # A get that finds nothing says only that; what was looked for is in the hint.
