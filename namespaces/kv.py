@@ -123,12 +123,28 @@ def parse_body(raw: bytes | str) -> tuple[str, Any]:
     try:
         value = orjson.loads(text)
     except ValueError as error:
+        if text[:1] in ("{", "["):
+            return "JSON", _from_ion(text)
         raise InvalidInput(
             "Invalid json: the value could not be parsed", hint='a text needs quotes: "text"', code="bad_value"
         ) from error
     if isinstance(value, str) and len(value) > 1 and value.upper() != "PT" and _DURATION.fullmatch(value):
         return "DURATION", format_duration(parse_duration(value))
     return _natural(value)
+
+
+def _from_ion(text: str) -> Any:
+    """A map or list in Ion's looser writing: names without quotes, comments, a comma at the end."""
+    from namespaces.expressions.failures import RenderError
+    from namespaces.expressions.ion_text import parsed
+
+    try:
+        found = parsed(text, everything=True)
+    except RenderError as error:
+        raise InvalidInput(f"Invalid json: {error}", code="bad_value") from error
+    if len(found) != 1:
+        raise InvalidInput("Invalid json: expected one value", code="bad_value")
+    return found[0]
 
 
 def get(connection: Connection, namespace: str, key: str, *, now: datetime) -> Entry | None:
