@@ -35,10 +35,10 @@ class Origin:
 
 
 def clean(message: str, limit: int) -> str:
-    """A message that every database takes: no NUL, at most ``limit`` characters."""
+    """A message that every database takes: no NUL, about ``limit`` characters (the supervisor's mark may follow)."""
     if "\0" in message:
         message = message.replace("\0", "\ufffd")
-    if len(message) > limit:
+    if len(message) > limit + 100:
         message = f"{message[:limit]} … [{len(message) - limit} characters cut]"
     return message
 
