@@ -109,7 +109,7 @@ def _type(entry: TypeEntry, definitions: Schema) -> Schema:
     own = entry.cls.model_json_schema(by_alias=True, ref_template=f"#/definitions/{entry.name}-{{model}}")
     for name, part in own.pop("$defs", {}).items():
         definitions[f"{entry.name}-{name}"] = _linked(part)
-    own = _linked(own)
+    own = dict(_linked(own))
     own.pop("title", None)
     shared = _COMMON_OF.get(entry.kind, {})
     names = [entry.name, entry.short, *entry.cls.aliases]

@@ -75,11 +75,8 @@ def test_a_subflow_is_one_node_or_opened_on_demand() -> None:
 
 
 def test_nested_clusters_name_those_around_them() -> None:
-    graph = flow_graph(
-        flow(
-            f"tasks: [{{id: a, type: core.flow.Parallel, tasks: [{{id: b, type: core.flow.Sequential, tasks: [{LOG % 'c'}]}}]}}]"
-        )
-    )
+    inner = f"{{id: b, type: core.flow.Sequential, tasks: [{LOG % 'c'}]}}"
+    graph = flow_graph(flow(f"tasks: [{{id: a, type: core.flow.Parallel, tasks: [{inner}]}}]"))
 
     parents = {c.uid: c.parents for c in graph.clusters}
     assert parents == {"cluster_root.a": (), "cluster_root.a.b": ("cluster_root.a",)}
