@@ -271,6 +271,8 @@ class AttemptRunner:
             return self._run_implementation(inner, None)
         finally:
             live.running.remove(inner)
+            outer.info.update(inner.info)
+            inner.detach()
 
     def _checked(self, live: Live, running: Running, output: Output) -> Outcome:
         if live.timed_out:

@@ -271,11 +271,15 @@ class Running:
         if script is not None:
             script.stop()
 
-    def clean_up(self) -> None:
-        """Remove what the attempt left on this host."""
+    def detach(self) -> None:
+        """Let go of the script; it has ended."""
         if self._script is not None:
             self._script.close()
             self._script = None
+
+    def clean_up(self) -> None:
+        """Remove what the attempt left on this host."""
+        self.detach()
         home = self.services.spawner.root / f"{self.task_run_id}-{self.epoch}"
         if home.exists():
             remove_folder(home)
