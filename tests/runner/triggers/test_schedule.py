@@ -162,9 +162,7 @@ def test_what_passes_while_the_trigger_is_locked_follows_the_recovery_rule() -> 
     assert starts(decisions) == [at(4)]
 
 
-@pytest.mark.parametrize(
-    ("recover", "expected"), [(None, [1, 2, 3]), (Recover.LAST, [3]), (Recover.NONE, [])]
-)
+@pytest.mark.parametrize(("recover", "expected"), [(None, [1, 2, 3]), (Recover.LAST, [3]), (Recover.NONE, [])])
 def test_enabling_applies_the_given_recovery_to_the_time_it_was_off(
     recover: Recover | None, expected: list[int]
 ) -> None:
