@@ -170,7 +170,7 @@ class SourceSync:
         mirror = Mirror(self._tools.settings, source, self._tools.stop)
         mirror.in_ref = f"refs/lanner/{source.name}/plan"
         row = self._tools.database.read(lambda c: store.row_of(c, source.name))
-        _, id_length = self._probe(mirror)
+        _, id_length = self._probe(mirror, source.ref)
         with mirror.locked():
             commit = mirror.fetch(id_length)
         run = SyncRun(
@@ -212,9 +212,10 @@ class SourceSync:
             read = self._read(work, mirror, objects, target, rewritten=bool(rewritten))
         return self._carry_out(work, mirror, read)
 
-    def _probe(self, mirror: Mirror) -> tuple[str, int]:
-        if self.source.ref.kind == "commit":
-            return self.source.ref.value, len(self.source.ref.value)
+    def _probe(self, mirror: Mirror, ref: Ref | None = None) -> tuple[str, int]:
+        ref = ref or self.source.ref
+        if ref.kind == "commit":
+            return ref.value, len(ref.value)
         return mirror.probe()
 
     def _has(self, mirror: Mirror, commit: str) -> bool:
@@ -515,7 +516,7 @@ class SourceSync:
     def _settle(self, work: _Work, **values: Any) -> None:
         """The remote answered and the pass came to its end."""
         row = work.row
-        if row.pinned_commit and "state" not in values:
+        if row.pinned_commit:
             values |= {"state": State.OUT_OF_SYNC, "reason": "Pinned", "message": f"pinned to {row.pinned_commit[:10]}"}
         work.values |= {"judged": work.judged, "checked_at": self._tools.clock.now(), "fail_count": 0, **values}
 
