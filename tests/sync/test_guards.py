@@ -69,7 +69,7 @@ def test_an_emptied_repository_deletes_nothing_until_it_is_approved(any_world: W
     blocked = world.flows()
     assert status.plan is not None
     world.service.approve("data", status.plan["hash"], by="ana")
-    world.service._loop.pass_over("data")
+    world.service.poll("data")
 
     assert (run.outcome, run.reason) == ("blocked", "EmptyTree")
     assert (status.state, status.reason) == (State.OUT_OF_SYNC, "EmptyTree")
@@ -84,7 +84,7 @@ def test_a_waiting_plan_is_not_made_again_at_each_poll(world: World) -> None:
     world.synced({**dict.fromkeys(many(3)), "README.md": "empty"})
     world.asked_git()
 
-    world.service._loop.pass_over("data")
+    world.service.poll("data")
 
     assert world.asked_git() == ["ls-remote"]
     assert world.events().count("git.blocked") == 1
@@ -131,7 +131,7 @@ def test_a_missing_path_changes_nothing(world: World, replacement: str | None) -
     assert world.status.state is State.ERROR
     assert world.flows() == {"company.data.a": 1}
     world.asked_git()
-    world.service._loop.pass_over("data")
+    world.service.poll("data")
     assert world.asked_git() == ["ls-remote"]
     world.repo.git("rm", "-rq", "--ignore-unmatch", "flows")
     world.synced({"flows/" + at("company.data", "a"): flow("a")})
@@ -147,7 +147,7 @@ def test_too_many_deletions_wait_as_a_whole_until_approved(any_world: World) -> 
     blocked = world.flows()
     assert status.plan is not None
     world.service.approve("data", status.plan["hash"], by="ana")
-    world.service._loop.pass_over("data")
+    world.service.poll("data")
 
     assert (run.outcome, run.reason) == ("blocked", "DeleteGuard")
     assert len(blocked) == 10
@@ -256,7 +256,7 @@ def test_on_rewrite_block_waits_for_approval(world: World) -> None:
     status = world.status
     assert status.plan is not None
     world.service.approve("data", status.plan["hash"], by="ana")
-    world.service._loop.pass_over("data")
+    world.service.poll("data")
 
     assert (run.outcome, run.reason) == ("blocked", "Rewritten")
     assert world.status.state is State.SYNCED
@@ -271,7 +271,7 @@ def test_manual_mode_waits_for_each_plan(world: World) -> None:
     assert status.plan is not None
     waiting = world.flows()
     world.service.approve("data", status.plan["hash"], by="ana")
-    world.service._loop.pass_over("data")
+    world.service.poll("data")
 
     assert (run.outcome, run.reason, waiting) == ("blocked", "Manual", {})
     assert len(world.flows()) == 2
@@ -284,12 +284,12 @@ def test_a_pinned_source_stays_until_it_is_unpinned(any_world: World) -> None:
     world.synced(many(2, message="second"))
 
     world.service.pin("data", first, by="ana", reason="second is broken")
-    world.service._loop.pass_over("data")
+    world.service.poll("data")
     pinned = world.status
     world.synced(many(2, message="third"))
     still = world.status, world.text("company.data", "f00")
     world.service.pin("data", None, by="ana")
-    world.service._loop.pass_over("data")
+    world.service.poll("data")
 
     assert (pinned.state, pinned.reason, pinned.applied_commit) == (State.OUT_OF_SYNC, "Pinned", first)
     assert pinned.pin is not None
@@ -309,7 +309,7 @@ def test_a_paused_source_refuses_to_sync_and_resumes(world: World) -> None:
         world.sync()
     paused = world.status
     world.service.resume("data", by="ana")
-    world.service._loop.pass_over("data")
+    world.service.poll("data")
 
     assert (paused.state, paused.reason) == (State.OUT_OF_SYNC, "Paused")
     assert world.flows()["company.data.f00"] == 2

@@ -259,6 +259,6 @@ def test_a_held_flow_waits_for_the_other_source_that_frees_it(world: World) -> N
     assert world.flows() == {}
 
     registry.delete("company.a", "a")
-    world.service._loop.pass_over("data")
+    world.service.poll("data")
 
     assert world.flows() == {"company.a.a": 3}
