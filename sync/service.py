@@ -17,7 +17,6 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from namespaces import revisions
 from namespaces.audit import Entry, append
 from namespaces.clock import Clock
 from namespaces.errors import ConfigurationError, Conflict, Forbidden, InvalidInput, NotFound
@@ -82,7 +81,7 @@ class SyncService:
             Tools(
                 database=database,
                 clock=clock,
-                reader=Reader(read, _version(catalog, options), revisions.checksum),
+                reader=Reader(read, _version(catalog, options)),
                 settings=self._settings,
                 rules=self._rules,
                 stop=threading.Event(),
