@@ -206,7 +206,7 @@ class Executions:
         loaded = self._loaded(execution_id, events.Resume(at=self.clock.now(), task_run_id=task_run_id))
         if loaded.value.state is not State.PAUSED:
             raise Conflict(f"execution is not paused but {loaded.value.state}", code="not_paused")
-        flow = self._flow(loaded)
+        flow = self.flow_of(loaded)
         paused = self._paused(flow, loaded, task_run_id)
         now = self.clock.now()
         outputs: dict[str, Any] = {}
@@ -384,7 +384,7 @@ class Executions:
         run = loaded.value.runs.get(task_run_id) if task_run_id else None
         if task_run_id and run is None:
             raise NotFound(f"execution '{execution_id}' has no task run '{task_run_id}'")
-        place = Place(self.rendering, self._flow(loaded), loaded.facts, loaded.paths)
+        place = Place(self.rendering, self.flow_of(loaded), loaded.facts, loaded.paths)
         return place.mask(place.renderer(loaded.value, run).text(expression))
 
     def wait(self, execution_id: str, *, timeout_s: float) -> bool:
@@ -434,7 +434,8 @@ class Executions:
             raise NotFound(f"execution '{execution_id}' does not exist")
         return loaded
 
-    def _flow(self, loaded: view.Loaded) -> Flow:
+    def flow_of(self, loaded: view.Loaded) -> Flow:
+        """The revision that a loaded execution runs."""
         known = self.registry.cached(loaded.facts.namespace, loaded.facts.flow_id, loaded.value.revision)
         return known or self.database.read(
             lambda c: self.registry.flow(c, loaded.facts.namespace, loaded.facts.flow_id, loaded.value.revision)

@@ -6,6 +6,7 @@ One pass over libyaml's events, bounded in size, depth and expansion; what the v
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -158,6 +159,9 @@ def read_yaml(data: bytes | str) -> Document:
     return Document(value, tuple(problems), text)
 
 
+_PAIR = re.compile(r"(?<!\\)\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
+
+
 def _decode(data: bytes | str, problems: list[Problem]) -> str:
     if isinstance(data, bytes):
         if len(data) > MAX_BYTES:
@@ -176,6 +180,9 @@ def _decode(data: bytes | str, problems: list[Problem]) -> str:
             raise _Refused("G002", f"not UTF-8: lone surrogate at position {error.start}") from None
         if size > MAX_BYTES:
             raise _Refused("G006", f"the file is larger than 1 MiB: {size} bytes")
+    if "\\u" in text and text.lstrip()[:1] == "{":
+        # JSON writes characters beyond U+FFFF as two escapes, which YAML has no words for.
+        text = _PAIR.sub(lambda pair: json.loads(f'"{pair[0]}"'), text)
     if text.startswith("\ufeff"):
         text = text[1:]
         message = "the file begins with a byte order mark, which was dropped"

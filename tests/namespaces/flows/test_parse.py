@@ -284,7 +284,8 @@ def test_all_findings_are_told_at_once_each_with_its_place() -> None:
         (HEAD + "tasks: [{id: t, type: core.kv.Set, key: k}]", "tasks[0].value: must not be null"),
         (HEAD + "tasks: [{id: t, type: scripts.python.Script, script: x, taskRunner: {type: core.runner.Prozess}}]", "tasks[0].taskRunner.type: Invalid type: core.runner.Prozess, did you mean io.kestra.plugin.core.runner.Process?"),
         (HEAD + "tasks: [{id: t, type: scripts.python.Script, script: x, taskRunner: {type: core.runner.Process, x: 1}}]", "tasks[0].taskRunner.x: Unrecognized field"),
-        (HEAD + "tasks: [{id: t, type: core.http.Request, uri: u, options: {alowFailed: true}}]", "tasks[0].options.alowFailed: Unrecognized field"),
+        (HEAD + "tasks: [{id: t, type: core.http.Request, uri: u, options: {alowFailed: true}}]", "tasks[0].options.alowFailed: Unrecognized field \"alowFailed\" (core.http.Request): unknown property 'alowFailed', did you mean 'allowFailed'?"),
+        (HEAD + "tasks: [{id: t, type: core.flow.Pause, onResume: [{id: a, type: INT, dependsOn: {inputs: [b]}}]}]", "depends on a non-existent input 'b'"),
         (HEAD + TASKS + "labels: {system.x: y}", "System labels can only be set by Kestra itself, offending label: system.x=y"),
         (HEAD + TASKS + "labels: {a: [1]}", "value of label 'a' must be text"),
         (HEAD + TASKS + "labels: [{key: a}]", "value of label 'a' must not be empty"),
@@ -453,3 +454,16 @@ def test_server_managed_properties_are_ignored() -> None:
     read_one = flow(HEAD + TASKS + "revision: 7\ndeleted: false\ntenantId: main\n")
 
     assert read_one.revision == 1
+
+
+def test_lists_and_maps_may_be_written_as_json_text() -> None:
+    made = task("""{id: t, type: scripts.shell.Commands, commands: '["a"]', inputFiles: '{"x.txt": "y"}'}""")
+
+    assert made.properties["commands"] == '["a"]'
+
+
+def test_strict_refuses_expressions_that_cannot_be_read() -> None:
+    text = HEAD + "tasks: [{id: t, type: core.log.Log, message: '{{ a + }}'}]"
+
+    assert read(text).flow is not None
+    assert [p.code for p in read(text, strict=1).errors] == ["F110"]

@@ -90,6 +90,10 @@ def test_json_is_read_too() -> None:
     assert read_yaml('{"id": "a",\n\t"tasks": [{"x": null}]}').value == {"id": "a", "tasks": [{"x": None}]}
 
 
+def test_a_json_flow_may_write_one_character_as_two_escapes() -> None:
+    assert read_yaml('{"a": "\\ud83d\\ude80", "b": "\\\\ud83d"}').value == {"a": "🚀", "b": "\\ud83d"}
+
+
 def test_anchors_aliases_and_merge_keys_work() -> None:
     document = read_yaml(
         """
