@@ -88,7 +88,7 @@ class LocalInstance:
             source = Path(path)
             if not source.is_file():
                 raise NotFound(f"the file {path} cannot be read")
-            given[name] = Upload(source.name, source, source.stat().st_size)
+            given[name] = Upload(filename=source.name, path=source, size=source.stat().st_size)
         for other in others:
             self._register(other)
         namespace, flow_id = self._register(file)
