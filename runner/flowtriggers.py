@@ -326,7 +326,7 @@ class Announcement:
         return f"{self.upstream.id}:{self.upstream.state}:{self.number}"
 
 
-class _Changed(Exception):  # noqa: N818 - control flow, never seen outside
+class _Changed(Exception):
     """Another announcement wrote the memory first."""
 
 
