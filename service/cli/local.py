@@ -80,7 +80,8 @@ class LocalInstance:
         quiet: bool = True,
     ) -> dict[str, Any]:
         """The execution of the flow file, in its JSON shape, once it has ended or waits for an answer."""
-        from runner.starting import StartRequest, Upload
+        from namespaces.conversions import Upload
+        from runner.starting import StartRequest
 
         given: dict[str, Any] = dict(pairs(list(inputs), "--input"))
         answers = dict(pairs(list(resume), "--resume"))
@@ -88,7 +89,7 @@ class LocalInstance:
             source = Path(path)
             if not source.is_file():
                 raise NotFound(f"the file {path} cannot be read")
-            given[name] = Upload(filename=source.name, path=source, size=source.stat().st_size)
+            given[name] = Upload(filename=source.name, size=source.stat().st_size, source=source)
         for other in others:
             self._register(other)
         namespace, flow_id = self._register(file)
