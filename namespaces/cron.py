@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
 from typing import Any
 
 from namespaces.zones import Segment, segments_after, segments_before
@@ -142,6 +143,7 @@ def _listed(values: frozenset[int], whole: int) -> str:
     return "*" if len(values) == whole else ",".join(map(str, sorted(values)))
 
 
+@lru_cache(maxsize=4_096)
 def read_cron(text: str, *, with_seconds: bool = False) -> Cron:
     """Check and read an expression: 5 fields, 6 (seconds first) with ``with_seconds``, or a nickname.
 

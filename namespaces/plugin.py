@@ -5,6 +5,7 @@ What runs lives in ``runner.plugin``; this half is enough to validate and docume
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
@@ -150,14 +151,24 @@ Duration = Annotated[
 ]
 """An ISO-8601 duration as Java reads it, or a bare number of seconds."""
 
+
+def _from_json(value: Any) -> Any:
+    """Kestra takes lists and maps as JSON text too."""
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value  # the declared type says what is wanted
+
+
 DynamicText = Annotated[str, Dynamic]
 DynamicAny = Annotated[Any, Dynamic, Field(default=None)]
 DynamicDuration = Annotated[Duration, Dynamic]
 DynamicInt = Annotated[int, Dynamic]
 DynamicFloat = Annotated[float, Dynamic]
 DynamicBool = Annotated[bool, Dynamic]
-DynamicList = Annotated[list[DynamicText], Dynamic]
-"""A list of texts, or one expression that gives a JSON list."""
-DynamicMap = Annotated[dict[str, Any], Dynamic]
-"""A map with expressions inside, or one expression that gives a JSON object."""
-DynamicTextMap = Annotated[dict[str, DynamicText | None], Dynamic]
+DynamicList = Annotated[list[DynamicText], BeforeValidator(_from_json), Dynamic]
+"""A list of texts, the same as JSON text, or one expression that gives a JSON list."""
+DynamicMap = Annotated[dict[str, Any], BeforeValidator(_from_json), Dynamic]
+"""A map with expressions inside, the same as JSON text, or one expression that gives a JSON object."""

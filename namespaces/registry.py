@@ -72,12 +72,17 @@ class Registry:
             raise found
         return found
 
+    def cached(self, namespace: str, flow_id: str, revision: int) -> Flow | None:
+        """The flow when it was read before; needs no connection."""
+        with self._lock:
+            found = self._cache.get((namespace, flow_id, revision))
+        return found if isinstance(found, Flow) else None
+
     def flow(self, connection: Connection, namespace: str, flow_id: str, revision: int | None = None) -> Flow:
         """That revision, or the newest. Raises ``NotFound`` and ``InvalidFlow``."""
         if revision is not None:
-            with self._lock:
-                found = self._cache.get((namespace, flow_id, revision))
-            if isinstance(found, Flow):
+            found = self.cached(namespace, flow_id, revision)
+            if found is not None:
                 return found
             stored = revisions.at_revision(connection, namespace, flow_id, revision)
         else:

@@ -54,8 +54,12 @@ class Driver:
         executions.on_start = self.begin_soon
         executions.on_commit = self.committed
 
-    def begin_soon(self, execution_id: str) -> None:
-        self._later(self.begin, execution_id)
+    def begin_soon(self, execution_id: str, plain: bool = False) -> None:
+        """``plain``: no start date, no concurrency limit, so nothing stands between CREATED and RUNNING."""
+        self._later(self._run if plain else self.begin, execution_id)
+
+    def _run(self, execution_id: str) -> None:
+        self._executions.apply(execution_id, events.Started(at=self._clock.now()))
 
     def _later(self, work: Callable[[str], None], execution_id: str) -> None:
         try:

@@ -11,13 +11,13 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from namespaces.inputs import Resolved, resolve_inputs
 from sqlalchemy.engine import Connection
 
 from namespaces import revisions
 from namespaces.clock import Clock
 from namespaces.errors import BadRequest, Conflict, InvalidInput, NotFound
 from namespaces.flows.model import Flow, Pause
+from namespaces.inputs import Resolved, resolve_inputs
 from namespaces.registry import Registry
 from namespaces.store.db import Database
 from namespaces.store.nudges import Nudges
@@ -25,6 +25,8 @@ from runner import rows, starting, view, writing
 from runner.applying import Applier, Outcome
 from runner.engine import events
 from runner.engine.states import TERMINAL, State
+from runner.engine.values import TaskRun
+from runner.logs import LEVELS, LogLine
 from runner.rendering import Place, Rendering
 from runner.rows import execution_table, label_table, run_table, timer_table
 from runner.starting import Prepared, Started, StartRequest, Upload
@@ -56,7 +58,7 @@ class Executions:
         self.on_commit: Any = None
         """Set by the wiring: ``(execution_id, flow, outcome)``, called after each commit."""
         self.on_start: Any = None
-        """Set by the wiring: ``(execution_id)``, called after a start is committed."""
+        """Set by the wiring: ``(execution_id, plain)``, called after a start is committed; ``plain`` needs no gate."""
 
     # ------------------------------------------------------------------ starting
 
@@ -75,25 +77,30 @@ class Executions:
             request,
             now=self.clock.now(),
             generation=generation,
-            resolve=self._resolve,
-            seal=self.rendering.vault.seal,
+            resolve=self.resolve,
         )
 
     def start_in(self, tx: Connection, prepared: Prepared) -> Started:
         """Write a prepared start in the caller's transaction; call ``started`` after the commit."""
         return starting.insert(tx, prepared, now=self.clock.now())
 
-    def started(self, started: Started) -> None:
-        """After the commit of ``start_in``: get the execution going."""
+    def started(self, started: Started, prepared: Prepared | None = None) -> None:
+        """After the commit of ``start_in``: get the execution going; ``prepared`` saves looking at the row again."""
         self.nudges.send("executions")
         if not started.replayed and self.on_start is not None:
-            self.on_start(started.execution_id)
+            plain = (
+                prepared is not None
+                and prepared.failed is None
+                and prepared.flow.concurrency is None
+                and prepared.request.schedule_date is None
+            )
+            self.on_start(started.execution_id, plain)
 
     def start(self, request: StartRequest) -> Started:
         """Start a flow; durable when it returns."""
         prepared = self.prepare(request)
         started = self.database.write(lambda tx: self.start_in(tx, prepared))
-        self.started(started)
+        self.started(started, prepared)
         return started
 
     def validate_inputs(
@@ -102,9 +109,10 @@ class Executions:
         """Resolve inputs without starting anything or keeping any file."""
         request = StartRequest(namespace=namespace, flow_id=flow_id, revision=revision, inputs=inputs)
         flow, _ = self.database.read(lambda c: starting.find_flow(c, self.registry, request))
-        return flow, self._resolve(flow, inputs, "", store=False)
+        return flow, self.resolve(flow, inputs, "", store=False)
 
-    def _resolve(self, flow: Flow, submitted: Mapping[str, Any], execution_id: str, store: bool = True) -> Resolved:
+    def resolve(self, flow: Flow, submitted: Mapping[str, Any], execution_id: str, store: bool = True) -> Resolved:
+        """The flow's inputs from what was submitted; files are kept under the execution's folder."""
         return self._resolve_declared(flow, flow.inputs, submitted, execution_id, store=store)
 
     def _resolve_declared(
@@ -118,19 +126,43 @@ class Executions:
     ) -> Resolved:
         from runner.inputs import InputShell
 
-        shell = InputShell(self.rendering, flow, execution_id, self.clock.now(), store=store)
+        shell = InputShell(self.rendering, flow, execution_id)
         return resolve_inputs(
             declared,
             submitted,
             render=shell.render,
             render_typed=shell.render_typed,
-            store_file=shell.store_file,
+            store_file=shell.store_file if store else None,
+            encrypt=lambda text: self.rendering.vault.seal(text, execution_id),
+            accept_uri=shell.accept_uri,
         )
 
     # ------------------------------------------------------------------ steering
 
     def apply(self, execution_id: str, event: events.AnyEvent, **more: Any) -> bool:
         return self.applier.apply(execution_id, event, **more)
+
+    def refuse_attempt(self, execution_id: str, run: TaskRun, epoch: int, error: str) -> None:
+        """End an attempt that could not even begin (a subflow that cannot start), with its reason in the log."""
+        now = self.clock.now()
+        row = self._row(execution_id)
+        line = LogLine(
+            at=now,
+            level=LEVELS["ERROR"],
+            message=error,
+            namespace=row.namespace,
+            flow_id=row.flow_id,
+            execution_id=execution_id,
+            task_id=run.task_id,
+            task_run_id=run.id,
+            attempt=len(run.attempts),
+        )
+        self.database.write(lambda tx: writing.write_logs(tx, [line]))
+        self.nudges.send(f"logs:{execution_id}")
+        self.apply(
+            execution_id,
+            events.AttemptFinished(at=now, task_run_id=run.id, epoch=epoch, state=State.FAILED, error=error),
+        )
 
     def kill(self, execution_id: str, *, cascade: bool = True) -> None:
         """Kill; a finished execution stays as it is, its running children are killed when cascading."""
@@ -174,7 +206,7 @@ class Executions:
         loaded = self._loaded(execution_id, events.Resume(at=self.clock.now(), task_run_id=task_run_id))
         if loaded.value.state is not State.PAUSED:
             raise Conflict(f"execution is not paused but {loaded.value.state}", code="not_paused")
-        flow = self._flow(loaded)
+        flow = self.flow_of(loaded)
         paused = self._paused(flow, loaded, task_run_id)
         now = self.clock.now()
         outputs: dict[str, Any] = {}
@@ -183,9 +215,7 @@ class Executions:
             if isinstance(task, Pause):
                 if task.on_resume:
                     resolved = self._resolve_declared(flow, task.on_resume, inputs or {}, execution_id)
-                    if resolved.problems:
-                        raise InvalidInput("\n".join(resolved.problems), code="invalid_inputs")
-                    outputs["onResume"] = dict(resolved.values)
+                    outputs["onResume"] = resolved.require()
                 outputs["resumed"] = {"by": by, "on": now.isoformat(), "to": State.RUNNING.value}
         event = events.Resume(at=now, task_run_id=paused.id if paused else None, outputs=outputs or None)
         if not self.apply(execution_id, event):
@@ -354,7 +384,7 @@ class Executions:
         run = loaded.value.runs.get(task_run_id) if task_run_id else None
         if task_run_id and run is None:
             raise NotFound(f"execution '{execution_id}' has no task run '{task_run_id}'")
-        place = Place(self.rendering, self._flow(loaded), loaded.facts, loaded.paths)
+        place = Place(self.rendering, self.flow_of(loaded), loaded.facts, loaded.paths)
         return place.mask(place.renderer(loaded.value, run).text(expression))
 
     def wait(self, execution_id: str, *, timeout_s: float) -> bool:
@@ -404,8 +434,10 @@ class Executions:
             raise NotFound(f"execution '{execution_id}' does not exist")
         return loaded
 
-    def _flow(self, loaded: view.Loaded) -> Flow:
-        return self.database.read(
+    def flow_of(self, loaded: view.Loaded) -> Flow:
+        """The revision that a loaded execution runs."""
+        known = self.registry.cached(loaded.facts.namespace, loaded.facts.flow_id, loaded.value.revision)
+        return known or self.database.read(
             lambda c: self.registry.flow(c, loaded.facts.namespace, loaded.facts.flow_id, loaded.value.revision)
         )
 

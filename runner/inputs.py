@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
-from namespaces.blobs import input_file, uri
-from namespaces.errors import InvalidInput
-from namespaces.flows.model import Flow, Input
+from namespaces.blobs import input_file, path_of, uri
+from namespaces.flows.model import Flow
+from namespaces.inputs import Upload
 from runner.context import flow_root, nested_labels
 from runner.rendering import Rendering
-from runner.starting import Upload
 
 LARGEST_UPLOAD = 1024**3
 
@@ -19,11 +17,10 @@ LARGEST_UPLOAD = 1024**3
 class InputShell:
     """Callables for ``resolve_inputs``: one instance a request."""
 
-    def __init__(self, rendering: Rendering, flow: Flow, execution_id: str, now: datetime, *, store: bool) -> None:
+    def __init__(self, rendering: Rendering, flow: Flow, execution_id: str) -> None:
         self._rendering = rendering
         self._flow = flow
         self._execution_id = execution_id
-        self._store = store
         surroundings = rendering.surroundings
         self._roots: dict[str, Any] = {
             "flow": flow_root(flow),
@@ -34,7 +31,6 @@ class InputShell:
         }
         if flow.variables:
             self._roots["vars"] = flow.variables
-        self._now = now
         self._ports = rendering.flow_ports(flow)
 
     def render(self, text: str, inputs: Mapping[str, Any]) -> str:
@@ -44,24 +40,16 @@ class InputShell:
     def render_typed(self, text: str, inputs: Mapping[str, Any]) -> object:
         return self._rendering.engine.render_typed(text, {**self._roots, "inputs": inputs}, self._ports)
 
-    def store_file(self, declared: Input, value: Any) -> str:
-        """Keep an uploaded file and return its URI. Raises ``InvalidInput`` for an empty file and for other text."""
-        if isinstance(value, Upload):
-            if value.size == 0:
-                raise InvalidInput("the uploaded file is empty")
-            extension = declared.properties.get("extension") or _extension(value.filename)
-            path = input_file(
-                self._flow.namespace, self._flow.id, self._execution_id, declared.id, f"{declared.id}{extension}"
-            )
-            if self._store:
-                self._rendering.storage.put(path, value.path, limit=LARGEST_UPLOAD)
-            return uri(path)
-        text = str(value)
-        if text.startswith("kestra://"):
-            return text
-        if text.startswith("nsfile://"):
-            return text
-        raise InvalidInput("upload a file, or give the kestra:// URI of one")
+    def store_file(self, input_id: str, upload: Upload) -> str:
+        """Keep an uploaded file and return its URI. Raises ``InvalidInput`` when it is too large."""
+        name = f"{input_id}{_extension(upload.filename)}"
+        path = input_file(self._flow.namespace, self._flow.id, self._execution_id, input_id, name)
+        self._rendering.storage.put(path, upload.source, limit=LARGEST_UPLOAD)
+        return uri(path)
+
+    def accept_uri(self, text: str) -> bool:
+        """A file of another execution may be passed on by name when it is there to be read."""
+        return self._rendering.storage.exists(path_of(text))
 
 
 def _extension(filename: str) -> str:

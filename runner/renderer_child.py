@@ -156,7 +156,7 @@ def _fault(error: RenderError) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _limit(job: Mapping[str, Any], limits: Limits) -> None:
+def _limit(limits: Limits) -> None:
     """Memory above what is in use now, and processor time, for this job alone."""
     with open("/proc/self/statm", "rb") as statm:
         used = int(statm.read().split()[0]) * _PAGE
@@ -166,9 +166,9 @@ def _limit(job: Mapping[str, Any], limits: Limits) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
 
 
-def _answer(pipe: _Pipe, message: dict[str, Any], job: _Job) -> dict[str, object]:
+def _answer(message: dict[str, Any], job: _Job) -> dict[str, object]:
     limits = Limits(**message["limits"])
-    _limit(message, limits)
+    _limit(limits)
     context = _RemoteMap(job, 0, dict(message["context"]))
     ports: Ports = _RemotePorts(job)  # type: ignore[assignment]
 
@@ -209,7 +209,7 @@ def main() -> NoReturn:
     while True:
         job = _Job(pipe)
         message = pipe.receive(job)
-        answer = _answer(pipe, message, job)
+        answer = _answer(message, job)
         try:
             pipe.send(answer, job)
         except FrameTooLarge:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from namespaces import revisions
-from namespaces.errors import Conflict, InvalidInput, NotFound
+from namespaces.errors import NotFound
 from namespaces.ids import new_id
 from namespaces.secrets import reseal
 from runner import rows, view, writing
@@ -98,16 +98,10 @@ class Replaying:
         if task_run_id not in loaded.value.runs:
             raise NotFound(f"execution '{row.id}' has no task run '{task_run_id}'")
         new, now = new_id(), executions.clock.now()
-        made = replay(flow, loaded.value, new, task_run_id, now)
-        if made is None:
-            raise Conflict("this task run cannot be replayed in that revision", code="cannot_replay")
+        execution, copied, acts = replay(flow, loaded.value, new, task_run_id, now)
         values_in = self._inputs(row, new)
         if inputs is not None:
-            resolved = executions._resolve(flow, inputs, new)
-            if resolved.problems:
-                raise InvalidInput("\n".join(resolved.problems), code="invalid_inputs")
-            values_in = dict(resolved.values)
-        execution = made.execution
+            values_in = executions.resolve(flow, inputs, new).require()
         base = {column.name: getattr(row, column.name) for column in execution_table.columns}
         values = {
             **base,
@@ -127,21 +121,21 @@ class Replaying:
         change = writing.Change(
             before=execution,
             after=execution,
-            created=sorted(execution.runs.values(), key=lambda run: run.sequence),
+            created=list(copied),
             paths=paths,
-            timers=[act for act in made.acts if isinstance(act, StartTimer)],
-            values=[act for act in made.acts if isinstance(act, StoreValues) and act.copy_of is None],
+            timers=[act for act in acts if isinstance(act, StartTimer)],
+            values=[act for act in acts if isinstance(act, StoreValues) and act.copy_of is None],
         )
 
         def write(tx: Connection) -> None:
             writing.insert_execution(tx, values)
             writing.write(tx, change, version=0, now=now, topic=TOPIC, due_at=now)
-            for act in made.acts:
+            for act in acts:
                 if isinstance(act, StoreValues) and act.copy_of is not None:
                     _copy_values(tx, act.copy_of, act.task_run_id)
 
         executions.database.write(write)
-        dispatches = [act for act in made.acts if isinstance(act, Dispatch)]
+        dispatches = [act for act in acts if isinstance(act, Dispatch)]
         if dispatches:
             executions._committed(new, flow, Outcome(dispatches=dispatches))
         executions.on_start(new)

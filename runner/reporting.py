@@ -47,8 +47,9 @@ class Scene:
 class DatabaseReporter:
     """``Reporter`` for workers that reach the database themselves."""
 
-    def __init__(self, executions: Executions) -> None:
+    def __init__(self, executions: Executions, worker_id: str) -> None:
         self._executions = executions
+        self._worker_id = worker_id
         self._scenes: dict[tuple[str, int], Scene] = {}
         self._lock = threading.Lock()
 
@@ -80,6 +81,14 @@ class DatabaseReporter:
         )
         if row is None or row.epoch != epoch or row.terminal:
             return None
+        # From here on the attempt is this worker's: the reconciler must not take it for the dead one's.
+        database.write(
+            lambda tx: tx.execute(
+                sa.update(run_table)
+                .where(run_table.c.id == task_run_id, run_table.c.epoch == epoch)
+                .values(worker_id=self._worker_id)
+            )
+        )
         return self._claimed(row.execution_id, task_run_id, epoch)
 
     def _claimed(self, execution_id: str, task_run_id: str, epoch: int) -> Claim | None:
@@ -133,6 +142,15 @@ class DatabaseReporter:
         crash.reach("result.after_commit")
         with self._lock:
             self._scenes.pop(key, None)
+
+    def lost(self, claim: Claim, reason: str) -> None:
+        """Assigned again or failed by ``onWorkerLost``; a second call finds another epoch and changes nothing."""
+        event = events.WorkerLost(
+            at=self._executions.clock.now(), task_run_id=claim.task_run.id, epoch=claim.epoch, reason=reason
+        )
+        self._executions.apply(str(claim.execution["id"]), event)
+        with self._lock:
+            self._scenes.pop((claim.task_run.id, claim.epoch), None)
 
     def logs(self, lines: Sequence[LogLine]) -> None:
         """Repeating lines is harmless: numbered ones are kept once."""

@@ -85,14 +85,14 @@ class Reconciler:
         helped = 0
         patience = timedelta(0) if after_start else CREATED_FOR
         for execution_id in self._database.read(lambda c: self._not_begun(c, now - patience)):
-            helped += self._help(execution_id, lambda i=execution_id: self._driver.begin(i))  # type: ignore[misc]
+            helped += self._help(execution_id, lambda i=execution_id: self._driver.begin(i))
         for worker_id in self._database.read(lambda c: self._lost_workers(c, now)):
             helped += self._lost(worker_id)
         patience = timedelta(0) if after_start else UNCLAIMED
         for execution_id in self._database.read(lambda c: self._unclaimed(c, now - patience)):
-            helped += self._help(execution_id, lambda i=execution_id: self._executions.applier.drive(i))  # type: ignore[misc]
+            helped += self._help(execution_id, lambda i=execution_id: self._executions.applier.drive(i))
         for execution_id in self._database.read(lambda c: self._stuck_killing(c, now - KILLING_FOR)):
-            helped += self._help(execution_id, lambda i=execution_id: self._force_kill(i))  # type: ignore[misc]
+            helped += self._help(execution_id, lambda i=execution_id: self._force_kill(i))
         for namespace, flow_id in self._database.read(self._queues):
             self._driver.released(namespace, flow_id)
         return helped
@@ -183,7 +183,7 @@ class Reconciler:
         for row in held:
             self._help(
                 row.execution_id,
-                lambda r=row: self._executions.apply(  # type: ignore[misc]
+                lambda r=row: self._executions.apply(
                     r.execution_id, events.WorkerLost(at=self._clock.now(), task_run_id=r.id, epoch=r.epoch)
                 ),
             )

@@ -6,11 +6,9 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import sqlalchemy as sa
-from namespaces.inputs import Resolved
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
@@ -18,6 +16,7 @@ from namespaces import revisions
 from namespaces.errors import Conflict, InvalidFlow, InvalidInput, NotFound
 from namespaces.flows.model import Flow
 from namespaces.ids import new_id
+from namespaces.inputs import Resolved, Upload
 from namespaces.store.base import to_micros
 from runner import writing
 from runner.engine.states import State
@@ -26,18 +25,6 @@ from runner.tables import IdempotencyRow
 idempotency_table = IdempotencyRow.__table__  # type: ignore[attr-defined]
 
 CORRELATION = "system.correlationId"
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """A file that came with a request; ``path`` is a temporary file that the caller removes."""
-
-    filename: str
-    path: Path
-    size: int
-
-    def open(self) -> BinaryIO:
-        return self.path.open("rb")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,13 +110,8 @@ def labels_of(flow: Flow, request: StartRequest, execution_id: str) -> tuple[tup
     for key, value in request.labels:
         if key.startswith("system.") and key != CORRELATION:
             raise InvalidInput(f"System labels can only be set by Kestra itself, offending label: {key}={value}")
-    merged: dict[str, str] = {}
-    for key, value in (
-        *((k, v) for k, v in flow.labels if not k.startswith("system.")),
-        *request.trusted_labels,
-        *request.labels,
-    ):
-        merged[key] = value
+    own = ((key, value) for key, value in flow.labels if not key.startswith("system."))
+    merged = dict((*own, *request.trusted_labels, *request.labels))
     merged.setdefault(CORRELATION, request.correlation_id or execution_id)
     return tuple(merged.items())
 
@@ -142,7 +124,6 @@ def prepare(
     now: datetime,
     generation: int,
     resolve: Resolve,
-    seal: Callable[[Any, str], Any],
 ) -> Prepared:
     """Resolve inputs and make the row. Raises ``InvalidInput`` with every bad input, one a line."""
     execution_id = request.execution_id or new_id()
@@ -151,12 +132,11 @@ def prepare(
     if inputs is None and failed is None:
         resolved = resolve(flow, request.inputs, execution_id)
         if resolved.problems:
-            reason = "\n".join(resolved.problems)
             if not request.refuse_inputs_as_failed:
-                raise InvalidInput(reason, code="invalid_inputs")
-            failed = reason
+                resolved.require()
+            failed = "\n".join(problem.message for problem in resolved.problems)
         else:
-            inputs = _sealed_inputs(resolved, execution_id, seal)
+            inputs = resolved.values
     state = State.FAILED if failed is not None else State.CREATED
     history = [[State.CREATED.value, to_micros(now)]]
     if failed is not None:
@@ -193,23 +173,6 @@ def prepare(
         "recoveries": 0,
     }
     return Prepared(flow=flow, request=request, row=row, failed=failed)
-
-
-def _sealed_inputs(resolved: Resolved, execution_id: str, seal: Callable[[Any, str], Any]) -> Mapping[str, Any]:
-    """The resolved inputs with the values of SECRET inputs encrypted."""
-    values: dict[str, Any] = _deep_copy(resolved.values)
-    for input_id in resolved.secret_ids:
-        *parents, last = input_id.split(".")
-        here: Any = values
-        for parent in parents:
-            here = here.get(parent, {})
-        if here.get(last) is not None:
-            here[last] = seal(here[last], execution_id)
-    return values
-
-
-def _deep_copy(value: Any) -> Any:
-    return {key: _deep_copy(item) for key, item in value.items()} if isinstance(value, Mapping) else value
 
 
 def insert(tx: Connection, prepared: Prepared, *, now: datetime) -> Started:
@@ -274,3 +237,6 @@ def body_hash(parts: Sequence[bytes]) -> str:
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
     return digest.hexdigest()
+
+
+__all__ = ["Prepared", "StartRequest", "Started", "Upload", "body_hash", "find_flow", "insert", "prepare"]

@@ -76,6 +76,10 @@ def facts(row: Any) -> Facts:
     )
 
 
+ONE_EXECUTION = sa.select(execution_table).where(execution_table.c.id == sa.bindparam("k_id"))
+_ONE_RUN = sa.select(run_table).where(
+    run_table.c.id == sa.bindparam("k_id"), run_table.c.execution_id == sa.bindparam("k_execution")
+)
 FlowOf = Callable[[Connection, str, str, int], Flow]
 
 
@@ -86,7 +90,7 @@ def load(
 
     ``flow_of`` gives the flow of the execution's revision: some events may end everything, which the flow tells.
     """
-    row = connection.execute(sa.select(execution_table).where(execution_table.c.id == execution_id)).one_or_none()
+    row = connection.execute(ONE_EXECUTION, {"k_id": execution_id}).one_or_none()
     if row is None:
         return None
     flow = flow_of(connection, row.namespace, row.flow_id, row.revision) if flow_of is not None else None
@@ -141,6 +145,11 @@ def _runs(connection: Connection, execution_id: str, widest: Needs, wanted: set[
     missing = (wanted | {row.parent_id for row in found.values() if row.parent_id}) - found.keys()
     while missing:
         ids = list(missing)
+        if len(ids) == 1:
+            one = connection.execute(_ONE_RUN, {"k_id": ids[0], "k_execution": execution_id}).one_or_none()
+            if one is not None:
+                found[one.id] = one
+            ids = []
         for start in range(0, len(ids), 400):
             query = sa.select(run_table).where(
                 run_table.c.id.in_(ids[start : start + 400]), run_table.c.execution_id == execution_id

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import orjson
@@ -31,6 +32,10 @@ namespace_table = NamespaceRow.__table__  # type: ignore[attr-defined]
 
 BATCH = 500
 Toggle = Callable[[str, str, str, bool], None]
+
+
+def _count_deleted(delete: sa.Delete, tx: Connection) -> int:
+    return tx.execute(delete).rowcount
 
 
 class FlowWorld:
@@ -220,9 +225,8 @@ class FlowWorld:
         total = 0
         while True:
             ids = sa.select(log_table.c.id).where(*conditions).limit(BATCH).scalar_subquery()
-            gone = self._database.write(
-                lambda tx, ids=ids: tx.execute(sa.delete(log_table).where(log_table.c.id.in_(ids))).rowcount  # type: ignore[misc]
-            )
+            delete = sa.delete(log_table).where(log_table.c.id.in_(ids))
+            gone = self._database.write(partial(_count_deleted, delete))
             total += gone
             if gone < BATCH:
                 return total
@@ -301,12 +305,12 @@ class FlowWorld:
                 )
             )
         query = (
-            sa.select(execution_table.c.namespace, execution_table.c.flow_id, sa.func.count().label("count"))
+            sa.select(execution_table.c.namespace, execution_table.c.flow_id, sa.func.count().label("runs"))
             .where(*conditions)
             .group_by(execution_table.c.namespace, execution_table.c.flow_id)
         )
         rows = self._database.read(lambda c: c.execute(query).all())
-        counts = {(row.namespace, row.flow_id): int(row.count) for row in rows}
+        counts = {(row.namespace, row.flow_id): int(row.runs) for row in rows}
         for flow in wanted:
             counts.setdefault((flow["namespace"], flow["flowId"]), 0)
         return [{"namespace": ns, "flowId": flow_id, "count": count} for (ns, flow_id), count in counts.items()]

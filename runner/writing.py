@@ -66,11 +66,8 @@ def write(tx: Connection, change: Change, *, version: int, now: datetime, topic:
     values["version"] = version + 1
     if change.slot is not None:
         values["slot"] = change.slot
-    done = tx.execute(
-        sa.update(execution_table)
-        .where(execution_table.c.id == change.after.id, execution_table.c.version == version)
-        .values(values)
-    )
+    values["k_id"], values["k_version"] = change.after.id, version
+    done = tx.execute(_UPDATE_EXECUTION_AND_SLOT if change.slot is not None else _UPDATE_EXECUTION, values)
     if done.rowcount != 1:
         raise Stale(f"execution '{change.after.id}' was changed meanwhile")
     for drop in change.dropped:
@@ -96,6 +93,22 @@ def write(tx: Connection, change: Change, *, version: int, now: datetime, topic:
     if change.late:
         tx.execute(sa.insert(late_table), change.late)
     return outbox.put(tx, topic, change.messages, due_at=due_at)
+
+
+_EXECUTION_COLUMNS = (
+    "version", "revision", "state", "finished", "history", "labels", "variables", "outputs", "progress",
+    "attempt_number", "error", "started_at", "ended_at",
+)  # fmt: skip
+_WHOSE = (execution_table.c.id == sa.bindparam("k_id"), execution_table.c.version == sa.bindparam("k_version"))
+# Statements of the hot path are built once: building one costs as much as running it.
+_UPDATE_EXECUTION = (
+    sa.update(execution_table).where(*_WHOSE).values({name: sa.bindparam(name) for name in _EXECUTION_COLUMNS})
+)
+_UPDATE_EXECUTION_AND_SLOT = _UPDATE_EXECUTION.values(slot=sa.bindparam("slot"))
+_INSERT_EXECUTION = sa.insert(execution_table)
+_INSERT_RUN = sa.insert(run_table)
+_INSERT_LOG = sa.insert(log_table)
+_INSERT_LABEL = sa.insert(label_table)
 
 
 def timer_values(execution_id: str, timer: StartTimer) -> dict[str, Any]:
@@ -127,7 +140,7 @@ def insert_labels(tx: Connection, executions: Iterable[tuple[str, Sequence[tuple
         for key, value in dict(reversed(labels)).items()
     ]
     if values:
-        tx.execute(sa.insert(label_table), values)
+        tx.execute(_INSERT_LABEL, values)
 
 
 def write_logs(tx: Connection, lines: Sequence[LogLine]) -> None:
@@ -135,7 +148,7 @@ def write_logs(tx: Connection, lines: Sequence[LogLine]) -> None:
     plain = [_log_values(line) for line in lines if line.seq is None]
     numbered = [_log_values(line) for line in lines if line.seq is not None]
     if plain:
-        tx.execute(sa.insert(log_table), plain)
+        tx.execute(_INSERT_LOG, plain)
     if numbered:
         insert: Any
         if tx.dialect.name == "postgresql":
@@ -186,7 +199,7 @@ def _insert_runs(tx: Connection, change: Change) -> None:
     if not change.created:
         return
     tx.execute(
-        sa.insert(run_table),
+        _INSERT_RUN,
         [
             {
                 "id": run.id,
@@ -260,5 +273,5 @@ def _drop(tx: Connection, drop: DropRuns) -> None:
 
 def insert_execution(tx: Connection, values: Mapping[str, Any]) -> None:
     """A new execution row with its labels."""
-    tx.execute(sa.insert(execution_table).values(dict(values)))
+    tx.execute(_INSERT_EXECUTION, [dict(values)])
     insert_labels(tx, [(values["id"], [(key, value) for key, value in values["labels"]])])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from namespaces.blobs import LocalStorage, Storage
 from namespaces.clock import Clock, SystemClock
@@ -30,8 +32,8 @@ from runner.ports import ExecutionPorts, FlowPorts, World
 from runner.renderer import Renderer
 from runner.rendering import Rendering
 from runner.rescue import Reconciler
-from runner.scheduler import Scheduler
 from runner.timers import TimerLoop
+from runner.triggering import Triggers, TriggerSettings
 from runner.view import Facts
 from service import workers
 from service.settings import Settings
@@ -43,6 +45,8 @@ log = logging.getLogger("lanner.process")
 
 ALL_ROLES = frozenset({"web", "scheduler", "executor", "sync", "worker"})
 ENGINE_THREADS = 8
+FOLLOWED = frozenset({State.PAUSED, State.RUNNING})
+"""States of a child that its parent shows besides the end."""
 
 
 class Lanner:
@@ -57,7 +61,7 @@ class Lanner:
         self.database: Database = open_database(settings.database_url, must_exist=True)
         plugins = load_entry_points()
         self.plugin_problems = plugins.problems
-        self.catalog = Catalog((*ALL_TASK_TYPES, *plugins.task_types()), plugins.trigger_types())
+        self.catalog = Catalog((*ALL_TASK_TYPES, *plugins.task_types), plugins.trigger_types)
         self.registry = Registry(
             self.database,
             self.catalog,
@@ -76,9 +80,7 @@ class Lanner:
             for name, value in environ.items()
             if name.startswith(settings.env_prefix)
         }
-        world = World(
-            self.database, self.storage, self.secrets, environment, workers.http_function(self.egress), clock.now
-        )
+        world = World(self.database, self.storage, self.secrets, environment, self.egress.fetch, clock.now)
         self.rendering = Rendering(
             engine=self.renderer,
             database=self.database,
@@ -92,12 +94,22 @@ class Lanner:
         )
         self.work = ThreadPoolExecutor(ENGINE_THREADS, thread_name_prefix="lanner-engine")
         self.executions = Executions(self.database, self.registry, clock, self.nudges, self.rendering, self.work)
-        self._triggers(settings)
+        self.triggers = Triggers(
+            self.database,
+            self.registry,
+            self.executions,
+            clock,
+            self.nudges,
+            self.rendering,
+            trigger_settings(settings),
+        )
+        self.scheduler = self.triggers.scheduler
+        self.webhooks = self.triggers.webhooks
         self.worker = workers.Workers(self, environ)
         self.dispatch: Dispatch = self.worker.dispatch
         self.driver = Driver(self.executions, self.dispatch, self.work, self.nudges)
         self.effects = Effects(
-            self.executions, self.dispatch, self.flow_triggers, self.driver.released, self.scheduler.execution_ended
+            self.executions, self.dispatch, self.triggers.flow_triggers, self.driver.released, self.triggers.ended
         )
         self.driver.effects = self.effects
         self.timers = TimerLoop(self.executions, self.driver)
@@ -106,26 +118,38 @@ class Lanner:
         self.sync: SyncService = self._sync(settings)
         self._stop: list[Callable[[], None]] = []
 
-    def _triggers(self, settings: Settings) -> None:
-        from runner.flowtriggers import FlowTriggers
-        from runner.webhooks import Webhooks
-
-        self.scheduler = Scheduler(self)  # type: ignore[arg-type]
-        self.flow_triggers = FlowTriggers(self)  # type: ignore[arg-type]
-        self.webhooks = Webhooks(self)  # type: ignore[arg-type]
-
     def _sync(self, settings: Settings) -> SyncService:
+        from sync.config import parse_git
         from sync.service import SyncService
 
-        return SyncService(self)  # type: ignore[arg-type]
+        section, sources = parse_git(
+            settings.git_section(), data_dir=settings.data_dir, resolve_credential=settings.resolve
+        )
+        return SyncService(
+            self.database,
+            self.catalog,
+            self.clock,
+            sources,
+            settings.mirror_dir,
+            section,
+            resolve_credential=settings.resolve,
+            reading_options={
+                "plugin_defaults": tuple(settings.plugin_defaults),
+                "language_default": _language(settings),
+                "strict": settings.strict,
+            },
+            nudges=self.nudges,
+        )
+
+    def toggle_trigger(self, namespace: str, flow_id: str, trigger_id: str, enabled: bool) -> None:
+        """Enable or disable a trigger at run time (the task type ``trigger.Toggle``)."""
+        self.triggers.states.set_disabled((namespace, flow_id, trigger_id), not enabled)
 
     def _listens(self, facts: Facts, value: Execution, state: State) -> bool:
         """Whether anybody wants to hear of this state: no row in the outbox for nobody."""
-        if facts.parent_run_id is not None and facts.kind != "LOOP":
-            return state.terminal or state in (State.PAUSED, State.RUNNING)
-        if state.terminal and self.scheduler.may_lock(facts):
+        if facts.parent_run_id is not None and facts.kind != "LOOP" and (state.terminal or state in FOLLOWED):
             return True
-        return self.flow_triggers.interested(value.namespace, value.flow_id, state.value)
+        return self.triggers.listens(facts, state)
 
     def start(self) -> None:
         """Start the loops of this process's roles."""
@@ -158,7 +182,10 @@ class Lanner:
 
     def reload_sources(self, settings: Settings) -> None:
         """Take over the Git sources of a configuration that was read again."""
-        self.sync.reload(settings.git_section())
+        from sync.config import parse_git
+
+        _, sources = parse_git(settings.git_section(), data_dir=settings.data_dir, resolve_credential=settings.resolve)
+        self.sync.reload(sources)
 
 
 def build(
@@ -172,6 +199,29 @@ def build(
     return Lanner(settings, roles, environ or {}, clock or SystemClock())
 
 
+def trigger_settings(settings: Settings) -> TriggerSettings:
+    rate = settings.limits.webhook_rate
+    return TriggerSettings(
+        timezone=settings.server.timezone or host_zone(),
+        recover_missed_schedules=settings.recover_missed_schedules,
+        webhook_rate=(rate / 60, rate) if rate else None,
+        log_bad_inputs=settings.trigger_errors == "log",
+    )
+
+
+def host_zone() -> str:
+    """The host's zone by name (``/etc/localtime`` or ``TZ``), UTC when it has none."""
+    name = os.environ.get("TZ", "").lstrip(":")
+    if not name:
+        link = os.path.realpath("/etc/localtime")
+        name = link.partition("/zoneinfo/")[2]
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, LookupError):
+        return "UTC"
+    return name
+
+
 def _language(settings: Settings) -> str:
     return str(settings.flow_language) if settings.flow_language != "auto" else "auto"
 
@@ -181,7 +231,7 @@ def _key(settings: Settings) -> bytes:
         import base64
 
         raw = base64.b64decode(settings.secrets.keys[0].resolve())
-        if len(raw) != 32:  # noqa: PLR2004
+        if len(raw) != 32:
             raise ConfigurationError("secrets.keys must hold 32 bytes, base64", hint="openssl rand -base64 32")
         return raw
     folder = settings.data_dir / "keys"

@@ -6,8 +6,6 @@ flow's own text counts as outside.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from namespaces.errors import did_you_mean
 from namespaces.expressions import tree
 from namespaces.expressions.patterns import is_plain
@@ -21,9 +19,19 @@ _CHEAP_NODES = 2000
 
 def is_cheap(template: tree.Template) -> bool:
     """Whether rendering is bounded work: paths, literals, bounded filters; no loop, macro, range or pattern."""
-    if template.size > _CHEAP_NODES:
+    if template.size > _CHEAP_NODES or any(_grows(node) for node in tree.walk(template)):
         return False
     return all(_node_is_cheap(node) for node in tree.walk(template))
+
+
+def _grows(node: tree.Node) -> bool:
+    """An assigned list or map: holding itself several times over, it grows with every assignment."""
+    if not isinstance(node, tree.Set):
+        return False
+    return any(
+        isinstance(one, tree.ListOf | tree.MapOf) or (isinstance(one, tree.Filtered) and one.name in ("merge", "chunk"))
+        for one in tree.walk(node.value)
+    )
 
 
 def _node_is_cheap(node: tree.Node) -> bool:
@@ -59,11 +67,29 @@ def _is_plain_literal(args: tuple[tree.Expr, ...]) -> bool:
 
 
 def is_outside(node: tree.Expr, template: tree.Template) -> bool:
-    """Whether the value of an expression may be, or hold, text from outside."""
+    """Whether the value of an expression may be, or hold, text from outside.
+
+    True of names that the template assigns only when what it assigns is; see :func:`assigned_names` for the rest.
+    """
     return _Provenance(template).outside(node)
 
 
-@lru_cache(maxsize=1024)
+def assigned_names(node: tree.Node, template: tree.Template) -> tuple[str, ...]:
+    """Names in an expression that the template assigns, also by way of other such names.
+
+    Where one of them exists in the context as well, its value may have come from there: only the rendering can tell.
+    """
+    values = _Provenance(template).assigned
+    found: set[str] = set()
+    pending: list[tree.Node] = [node]
+    while pending:
+        for one in tree.walk(pending.pop()):
+            if isinstance(one, tree.Path) and one.root in values and one.root not in found:
+                found.add(one.root)
+                pending.extend(values[one.root])
+    return tuple(sorted(found - _OWN_ROOTS))
+
+
 def reads_outside(template: tree.Template) -> bool:
     """Whether anything in a template reads data from outside."""
     provenance = _Provenance(template)
@@ -77,15 +103,15 @@ def reads_outside(template: tree.Template) -> bool:
 
 class _Provenance:
     def __init__(self, template: tree.Template) -> None:
-        self._assigned: dict[str, list[tree.Expr]] = {}
+        self.assigned: dict[str, list[tree.Expr]] = {}
         self._foreign: set[str] = set()
         self._macros: set[str] = set()
         for node in tree.walk(template):
             match node:
                 case tree.Set(_, name, value):
-                    self._assigned.setdefault(name, []).append(value)
+                    self.assigned.setdefault(name, []).append(value)
                 case tree.For(_, name, values):
-                    self._assigned.setdefault(name, []).append(values)
+                    self.assigned.setdefault(name, []).append(values)
                 case tree.Macro(_, name, params):
                     self._macros.add(name)
                     self._foreign.update(param for param, _ in params)
@@ -103,13 +129,12 @@ class _Provenance:
         root = node.root
         if root in self._foreign:
             return True
-        if root in self._assigned:
+        if root in self.assigned:
             if root in self._open:  # assigned from itself: the other assignments decide
                 return False
             self._open.add(root)
             try:
-                values = self._assigned[root]
-                return root not in _OWN_ROOTS and any(self.outside(value) for value in values)
+                return any(self.outside(value) for value in self.assigned[root])
             finally:
                 self._open.discard(root)
         return root not in _OWN_ROOTS

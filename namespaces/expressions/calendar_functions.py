@@ -1,12 +1,14 @@
 """Questions about dates (expressions.md 5.1, [2.x]). The date counts as written: no conversion to UTC."""
 
+# ruff: noqa: ARG001 - whatever is registered takes the rendering's state first, used or not
+
 from __future__ import annotations
 
 import calendar
 from datetime import UTC, date, datetime, timedelta
 
 from namespaces.errors import did_you_mean
-from namespaces.expressions import java_dates
+from namespaces.expressions import date_reading
 from namespaces.expressions.failures import RenderError
 from namespaces.expressions.registry import function
 from namespaces.expressions.state import State
@@ -26,7 +28,7 @@ def _moment(value: object, name: str, what: str = "date") -> tuple[date, datetim
         raise RenderError(f"{name}() expects a '{what}' argument")
     if isinstance(value, str):
         try:
-            found = java_dates.parsed_iso(value, UTC)
+            found = date_reading.parsed_iso(value, UTC)
         except RenderError as error:
             raise RenderError(f"{name}() could not parse '{what}': {shorten(value)!r} is not an ISO date") from error
         return found.date(), found if "T" in value or ":" in value else None
@@ -77,7 +79,13 @@ def hour_of_day(state: State, date: object) -> int:
     return moment.hour
 
 
-@function("isDayWeekInMonth", examples=(("{{ isDayWeekInMonth('2025-01-31', 'FRIDAY', 'LAST') }}", "true"), ("{{ isDayWeekInMonth('2025-01-31', 'FRIDAY', 'FOURTH') }}", "false")))  # fmt: skip
+@function(
+    "isDayWeekInMonth",
+    examples=(
+        ("{{ isDayWeekInMonth('2025-01-31', 'FRIDAY', 'LAST') }}", "true"),
+        ("{{ isDayWeekInMonth('2025-01-31', 'FRIDAY', 'FOURTH') }}", "false"),
+    ),
+)
 def is_day_week_in_month(state: State, date: object, day_of_week: object, position: object) -> bool:
     """Whether the date is the FIRST … FOURTH or LAST such weekday of its month."""
     found = _day(date, "isDayWeekInMonth")
@@ -143,7 +151,10 @@ def _instant(value: object, name: str, what: str) -> datetime:
     return moment
 
 
-@function("isDateBetween", examples=(("{{ isDateBetween('2025-06-15T12:00:00Z', '2025-06-01T00:00:00Z', '2025-07-01T00:00:00Z') }}", "true"),))  # fmt: skip
+@function(
+    "isDateBetween",
+    examples=(("{{ isDateBetween('2025-06-15T12:00:00Z', '2025-06-01T00:00:00Z', '2025-07-01T00:00:00Z') }}", "true"),),
+)
 def is_date_between(state: State, date: object, after: object = None, before: object = None) -> bool:
     """Strictly between two instants; texts need an offset."""
     low, high = _instant(after, "isDateBetween", "after"), _instant(before, "isDateBetween", "before")

@@ -16,7 +16,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from namespaces.errors import did_you_mean
 from namespaces.expressions import tree
-from namespaces.expressions.analysis import is_outside
+from namespaces.expressions.analysis import assigned_names, is_outside
 from namespaces.expressions.builtins import FILTERS, FUNCTIONS, TESTS
 from namespaces.expressions.failures import RenderError
 from namespaces.expressions.operators import OPERATORS
@@ -157,11 +157,7 @@ class _Builder:
         ]
 
     def _body(self, body: Iterable[tree.Node]) -> list[nodes.Node]:
-        made: list[nodes.Node] = []
-        for node in body:
-            if not isinstance(node, tree.Macro):
-                made.append(self._statement(node))
-        return made
+        return [self._statement(node) for node in body if not isinstance(node, tree.Macro)]
 
     def _statement(self, node: tree.Node) -> nodes.Node:
         line = node.line
@@ -270,7 +266,9 @@ class _Builder:
             given = [*node.args, *(value for _, value in node.named)]
             outside = any(is_outside(value, self._template) for value in given)
             recursive = args[1] if node.name == "render" else _const(line, False)
-            return _op(line, "render", _const(line, outside), args[0], recursive)
+            names = {name for value in given for name in assigned_names(value, self._template)}
+            marks = [_const(line, name) for name in sorted(names)]
+            return _op(line, "render", _const(line, outside), args[0], recursive, *marks)
         return nodes.Filter(None, f"call:{node.name}", args, [], None, None, lineno=line)
 
     def _bound(

@@ -3,6 +3,8 @@
 What reads untrusted text checks size and nesting first; heavy libraries are imported where they are used.
 """
 
+# ruff: noqa: ARG001 - whatever is registered takes the rendering's state first, used or not
+
 from __future__ import annotations
 
 import re
@@ -20,6 +22,7 @@ from namespaces.expressions.text_filters import text
 from namespaces.expressions.values import BigInteger, is_number, kind, shorten, to_json, to_text
 
 _DEEPEST = 200
+_LONG_NUMBER = re.compile(r"\d{19}")
 _MAX_RESULTS = 100_000
 
 
@@ -37,37 +40,48 @@ def parse_json(document: str) -> object:
     if len(document) > DEFAULT_LIMITS.output:
         raise LimitReached(f"JSON too large: {len(document)} characters, the limit is {DEFAULT_LIMITS.output}")
     try:
-        return orjson.loads(document)
+        found = orjson.loads(document)
     except orjson.JSONDecodeError as error:
         if nesting(document) > _DEEPEST:
             raise LimitReached(f"JSON too deeply nested: more than {_DEEPEST} levels") from error
         return _slow_json(document, error)
+    return _slow_json(document, None) if _LONG_NUMBER.search(document) else found
 
 
-def _slow_json(document: str, first: orjson.JSONDecodeError) -> object:
-    """orjson refuses integers above 64 bits only as floats, and lone surrogates; the standard library takes them."""
+def _slow_json(document: str, first: orjson.JSONDecodeError | None) -> object:
+    """The standard library keeps integers above 64 bits, which orjson makes floats, and lone surrogates."""
     import json
 
     try:
         return json.loads(document, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        raise RenderError(f"not JSON: {first} in {shorten(document)!r}") from first
+    except (ValueError, RecursionError) as error:
+        raise RenderError(f"not JSON: {first or error} in {shorten(document)!r}") from error
 
 
 def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
 
 
-@function("fromJson", "json", "jsonDecode", examples=(("{{ fromJson('{\"test1\": 1}').test1 }}", "1"), ("{{ fromJson('[1, 2, 3]')[0] }}", "1")))  # fmt: skip
+@function(
+    "fromJson",
+    "json",
+    "jsonDecode",
+    examples=(("{{ fromJson('{\"test1\": 1}').test1 }}", "1"), ("{{ fromJson('[1, 2, 3]')[0] }}", "1")),
+)
 def from_json(state: State, json: object) -> object:
     """The value of a JSON text; null gives null, anything but a text is an error."""
     return None if json is None else parse_json(text(json, "fromJson"))
 
 
-@filter_("toJson", "json", "jsonEncode", examples=(("{{ 'a' | toJson }}", '"a"'), ("{{ null | toJson }}", "null"), ("{{ [1,'b'] | toJson }}", '[1,"b"]')))  # fmt: skip
+@filter_(
+    "toJson",
+    "json",
+    "jsonEncode",
+    examples=(("{{ 'a' | toJson }}", '"a"'), ("{{ null | toJson }}", "null"), ("{{ [1,'b'] | toJson }}", '[1,"b"]')),
+)
 def json_text(state: State, value: object) -> str:
     """JSON text; null gives the text `null`, texts get quotes."""
-    return state.sized(to_json(value))
+    return state.sized(to_json(state.bounded(value)))
 
 
 @function("yaml", examples=(("{{ yaml('a: 1').a }}", "1"),), cheap=False)
@@ -78,12 +92,16 @@ def from_yaml(state: State, yaml: object) -> object:
     return parsed(text(yaml, "yaml"))
 
 
-@filter_("yaml", examples=(("{{ ['string',1,1.123] | yaml }}", " - string\n - 1\n - 1.123\n"), ("{{ null | yaml }}", "null")), cheap=False)  # fmt: skip
+@filter_(
+    "yaml",
+    examples=(("{{ ['string',1,1.123] | yaml }}", " - string\n - 1\n - 1.123\n"), ("{{ null | yaml }}", "null")),
+    cheap=False,
+)
 def yaml_text(state: State, value: object) -> str:
     """Block style, list items behind ` - `; ends with a line break. Null gives the text `null`."""
     from namespaces.expressions.yaml_text import written
 
-    return "null" if value is None else state.sized(written(value))
+    return "null" if value is None else state.sized(written(state.bounded(value)))
 
 
 @function(
@@ -106,7 +124,7 @@ def ion_text(state: State, value: object) -> str:
     """Ion text on one line."""
     from namespaces.expressions.ion_text import written
 
-    return state.sized(written(value))
+    return state.sized(written(state.bounded(value)))
 
 
 _GUARD = (
@@ -116,11 +134,14 @@ _GUARD = (
 )
 
 
-@filter_("jq", names=("expression",), cheap=False, examples=(("{{ {'k': 5} | jq('.k') | first }}", "5"), ("{{ [1,2] | jq('.[] + 1') }}", "[2,3]")))  # fmt: skip
+@filter_(
+    "jq",
+    names=("expression",),
+    cheap=False,
+    examples=(("{{ {'k': 5} | jq('.k') | first }}", "5"), ("{{ [1,2] | jq('.[] + 1') }}", "[2,3]")),
+)
 def jq(state: State, value: object, program: object) -> object:
     """A jq program on the value (a text is parsed as JSON first); always a list of results."""
-    import jq as engine
-
     if value is None:
         return None
     document = str(value) if isinstance(value, str) else to_json(value)
@@ -131,14 +152,24 @@ def jq(state: State, value: object, program: object) -> object:
     source = text(program, "jq")
     if re.match(r"\s*(import|include|module)\b", source):
         raise RenderError("`jq`: modules are not available")
-    try:
-        results = iter(engine.compile(f"{_GUARD}{source}").input_text(document))
-        found = list(islice(results, _MAX_RESULTS + 1))
-    except (ValueError, StopIteration) as error:
-        raise RenderError(f"`jq`: {str(error).splitlines()[0] if str(error) else 'failed'}") from error
+    found, complaint = _run_jq(source, document)
+    if complaint:
+        raise RenderError(f"`jq`: {complaint}")
     if len(found) > _MAX_RESULTS:
         raise LimitReached(f"`jq` gave more than {_MAX_RESULTS} results")
     return found
+
+
+def _run_jq(source: str, document: str) -> tuple[list[object], str]:
+    """The results, or what went wrong as text: jq's objects must not hang on a traceback, because the library
+    crashes the interpreter when the garbage collector finds them in a cycle (jq 1.13)."""
+    import jq as engine
+
+    try:
+        return list(islice(iter(engine.compile(f"{_GUARD}\n{source}").input_text(document)), _MAX_RESULTS + 1)), ""
+    except (ValueError, StopIteration) as error:
+        message = (str(error).splitlines() or ["failed"])[0]
+        return [], re.sub(r" at <top-level>, line (\d+)", lambda at: f" at line {int(at[1]) - 1}", message)
 
 
 _KINDS = ("INT", "LONG", "FLOAT", "DOUBLE", "BIGDECIMAL", "BIGINTEGER")
@@ -181,7 +212,9 @@ def absolute(state: State, value: object) -> object:
     return abs(value)  # type: ignore[arg-type]
 
 
-@filter_("className", examples=(("{{ 'a' | className }}", "java.lang.String"), ("{{ 1.5 | className }}", "java.lang.Double")))  # fmt: skip
+@filter_(
+    "className", examples=(("{{ 'a' | className }}", "java.lang.String"), ("{{ 1.5 | className }}", "java.lang.Double"))
+)
 def class_name(state: State, value: object) -> object:
     """The name Java has for the type of the value."""
     if value is None:

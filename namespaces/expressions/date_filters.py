@@ -1,11 +1,13 @@
 """Filters on dates (expressions.md 8.3) and the reading of what may stand for a date."""
 
+# ruff: noqa: ARG001 - whatever is registered takes the rendering's state first, used or not
+
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
-from namespaces.expressions import java_dates
+from namespaces.expressions import date_reading, java_dates
 from namespaces.expressions.failures import RenderError
 from namespaces.expressions.registry import filter_
 from namespaces.expressions.state import State
@@ -24,8 +26,6 @@ def zone_of(state: State, name: object) -> tzinfo:
     if offset is not None:
         return timezone(offset)
     try:
-        if ".." in text or text.startswith(("/", ".")):
-            raise ValueError(text)
         return ZoneInfo(java_dates.SHORT_ZONES.get(text, text))
     except (KeyError, ValueError, OSError) as error:
         raise RenderError(
@@ -47,8 +47,8 @@ def to_moment(state: State, value: object, zone: tzinfo, existing: object = None
     if not isinstance(value, str):
         raise RenderError(f"a date is wanted, got {kind(value)}")
     if existing is not None:
-        return java_dates.parsed(value, java_dates.named(to_text(existing)), zone)
-    return java_dates.parsed_iso(value, zone)
+        return date_reading.parsed(value, java_dates.named(to_text(existing)), zone)
+    return date_reading.parsed_iso(value, zone)
 
 
 def _shown(moment: datetime, format_: object, zone: tzinfo, locale: object) -> str:

@@ -1,5 +1,7 @@
 """Functions that need nothing but their arguments, the clock and random bytes (expressions.md 5.1, 5.2)."""
 
+# ruff: noqa: ARG001 - whatever is registered takes the rendering's state first, used or not
+
 from __future__ import annotations
 
 import base64
@@ -165,7 +167,18 @@ def encrypt(state: State, key: object, plaintext: object) -> str:
     return state.sized(base64.b64encode(vector + sealed).decode())
 
 
-@function("decrypt", cheap=False, disclosing=True, outside=True, examples=(("{{ decrypt('I6EGNzRESu3X3pKZidrqCGOHQFUFC0yK', encrypt('I6EGNzRESu3X3pKZidrqCGOHQFUFC0yK', 'toto')) }}", "toto"),))  # fmt: skip
+@function(
+    "decrypt",
+    cheap=False,
+    disclosing=True,
+    outside=True,
+    examples=(
+        (
+            "{{ decrypt('I6EGNzRESu3X3pKZidrqCGOHQFUFC0yK', encrypt('I6EGNzRESu3X3pKZidrqCGOHQFUFC0yK', 'toto')) }}",
+            "toto",
+        ),
+    ),
+)
 def decrypt(state: State, key: object, encrypted: object) -> str:
     """The text behind `encrypt`."""
     from cryptography.exceptions import InvalidTag
@@ -186,10 +199,10 @@ def decrypt(state: State, key: object, encrypted: object) -> str:
 
 @function("printContext", "fetchContext", outside=True, cheap=False)
 def print_context(state: State) -> str:
-    """Everything the template sees, as indented JSON; secrets and, in text from outside, `envs` and `globals` excluded."""
+    """Everything the template sees, as indented JSON, without secrets."""
     hidden = {"secret", "secrets"} | ({"envs", "globals"} if state.restricted else set())
     seen = {name: state.context[name] for name in state.context if name not in hidden}
-    return state.sized(to_json(seen, pretty=True))
+    return state.sized(to_json(state.bounded(seen), pretty=True))
 
 
 @function("block", "parent")
@@ -223,7 +236,7 @@ def current_each_output(state: State, outputs: object) -> object:
 
 @function("loopOutputs", outside=True)
 def loop_outputs(state: State, outputs: object, name: object) -> list[object]:
-    """The output `name` of each iteration of a Loop: `loopOutputs(outputs.loop.outputs, 'x')`; null where there is none."""
+    """The output `name` of each iteration of a Loop, null where missing: `loopOutputs(outputs.l.outputs, 'x')`."""
     if not isinstance(outputs, list | tuple):
         raise RenderError(f"loopOutputs() needs the list `outputs.<loop>.outputs`, got {kind(outputs)}")
     key = text(name, "loopOutputs")

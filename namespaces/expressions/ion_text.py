@@ -18,8 +18,8 @@ _RESERVED = frozenset(("null", "true", "false", "nan"))
 
 def parsed(document: str, *, everything: bool) -> list[object]:
     """The Ion values of a text, only the first unless ``everything``. Raises for bad, long or deep text."""
-    from amazon.ion import simpleion
-    from amazon.ion.exceptions import IonException
+    from amazon.ion import simpleion  # type: ignore[import-untyped]
+    from amazon.ion.exceptions import IonException  # type: ignore[import-untyped]
 
     from namespaces.expressions.conversion import nesting
 

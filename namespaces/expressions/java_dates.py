@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import calendar
 import re
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -24,7 +24,7 @@ _NAMED = {
     "sql_seq": "yyyy-MM-dd HH:mm:ss",
 }
 #: Names whose fraction shows as many digits as are needed; ``~`` marks seconds with such a fraction.
-_FLEXIBLE = {
+FLEXIBLE = {
     "iso_date_time": "yyyy-MM-dd'T'HH:mm:~XXX'['VV']'",
     "iso_zoned_date_time": "yyyy-MM-dd'T'HH:mm:~XXX'['VV']'",
     "iso_offset_date_time": "yyyy-MM-dd'T'HH:mm:~XXX",
@@ -41,12 +41,8 @@ _FLEXIBLE = {
     "rfc_1123_date_time": "EEE, d MMM yyyy HH:mm:ss '+'",
     "iso_instant": "",
 }
-_LOCALIZED = ("full", "long", "medium", "short")
+LOCALIZED = ("full", "long", "medium", "short")
 _OFFSET = re.compile(r"([+-])(\d{1,2})(?::?(\d{2})(?::?(\d{2}))?)?")
-_ISO = re.compile(
-    r"([+-]?\d{4,5})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?)?\s*"
-    r"(Z|[+-]\d\d(?::?\d\d(?::?\d\d)?)?)?(?:\[([A-Za-z0-9_+/:-]+)\])?"
-)
 
 
 def offset(text: str) -> timedelta | None:
@@ -65,7 +61,7 @@ def named(format_: str) -> str:
     lower = format_.lower()
     if lower in _NAMED:
         return _NAMED[lower]
-    return lower if lower in _FLEXIBLE or lower in _LOCALIZED else format_
+    return lower if lower in FLEXIBLE or lower in LOCALIZED else format_
 
 
 # -- formatting
@@ -74,24 +70,24 @@ def named(format_: str) -> str:
 def formatted(moment: datetime, pattern: str, locale: object = None) -> str:
     """A moment by a name of :func:`named` or a pattern. Raises for unknown letters."""
     names = names_of(locale)
-    if pattern in _LOCALIZED:
-        return "".join(_piece(moment, letter, count, names) for letter, count in _tokens(names.styles[pattern]))
+    if pattern in LOCALIZED:
+        return "".join(_piece(moment, letter, count, names) for letter, count in tokens_of(names.styles[pattern]))
     if pattern == "iso_instant":
         local = moment.astimezone(UTC)
         return f"{local.year:04d}-{local:%m-%dT%H:%M:%S}{_needed(local)}Z"
     if pattern == "rfc_1123_date_time":
         body = "".join(
-            _piece(moment, letter, count, names_of(None)) for letter, count in _tokens("EEE, d MMM yyyy HH:mm:ss ")
+            _piece(moment, letter, count, names_of(None)) for letter, count in tokens_of("EEE, d MMM yyyy HH:mm:ss ")
         )
         zero = not moment.utcoffset()
         return body + ("GMT" if zero else _offset_text(moment, "Z", 1))
     if pattern in ("iso_date_time", "iso_zoned_date_time") and not isinstance(moment.tzinfo, ZoneInfo):
         pattern = "iso_offset_date_time"
-    return "".join(_piece(moment, letter, count, names) for letter, count in _tokens(_FLEXIBLE.get(pattern, pattern)))
+    return "".join(_piece(moment, letter, count, names) for letter, count in tokens_of(FLEXIBLE.get(pattern, pattern)))
 
 
 @lru_cache(maxsize=512)
-def _tokens(pattern: str) -> tuple[tuple[str, int], ...]:
+def tokens_of(pattern: str) -> tuple[tuple[str, int], ...]:
     """Letters with their counts; literal text has the count 0."""
     if len(pattern) > 500:
         raise RenderError("the date pattern has more than 500 characters")
@@ -147,7 +143,7 @@ def _piece(moment: datetime, letter: str, count: int, names: Names) -> str:
     numbers = {
         "d": moment.day, "D": moment.timetuple().tm_yday, "w": week, "H": moment.hour, "m": moment.minute,
         "s": moment.second, "k": moment.hour or 24, "K": moment.hour % 12, "h": moment.hour % 12 or 12,
-        "n": moment.microsecond * 1000, "W": (moment.day + datetime(moment.year, moment.month, 1).weekday() - 1) // 7 + 1,  # noqa: DTZ001
+        "n": moment.microsecond * 1000, "W": (moment.day + moment.replace(day=1).weekday() - 1) // 7 + 1,
         "A": (moment.hour * 3600 + moment.minute * 60 + moment.second) * 1000 + moment.microsecond // 1000,
         "N": (moment.hour * 3600 + moment.minute * 60 + moment.second) * 10**9 + moment.microsecond * 1000,
     }  # fmt: skip
@@ -240,143 +236,6 @@ def _offset_text(moment: datetime, letter: str, count: int) -> str:
     return f"{text}{colon}{abs(seconds) % 60:02d}" if count >= 4 and letter in "Xx" and seconds % 60 else text
 
 
-# -- parsing
-
-
-def parsed_iso(text: str, zone: tzinfo) -> datetime:
-    """An ISO date (start of day), local date-time (in ``zone``) or date-time with an offset."""
-    found = _ISO.fullmatch(text.strip())
-    if found is None:
-        raise RenderError(f"{shorten(text)!r} is not an ISO date", hint="name its pattern with existingFormat")
-    year, month, day = int(found[1]), int(found[2]), int(found[3])
-    micro = int((found[7] or "0").ljust(9, "0")[:6])
-    made_zone: tzinfo = zone
-    if found[9]:
-        try:
-            made_zone = ZoneInfo(found[9])
-        except (KeyError, ValueError, OSError) as error:
-            raise RenderError(f"unknown time zone {found[9]!r}") from error
-    elif found[8]:
-        delta = timedelta() if found[8] == "Z" else offset(found[8])
-        made_zone = UTC if not delta else timezone(delta)
-    try:
-        return datetime(
-            year, month, day, int(found[4] or 0), int(found[5] or 0), int(found[6] or 0), micro, tzinfo=made_zone
-        )
-    except ValueError as error:
-        raise RenderError(f"{shorten(text)!r} is not a date: {error}") from error
-
-
-def parsed(text: str, pattern: str, zone: tzinfo) -> datetime:
-    """A text by a pattern; what the pattern leaves out is the start of the day, the month or the year."""
-    if pattern in _LOCALIZED:
-        raise RenderError(f"existingFormat {pattern!r} is for output only")
-    if pattern == "iso_instant" or (
-        pattern in _FLEXIBLE and pattern.startswith(("iso_date", "iso_zoned", "iso_local_date", "iso_offset_date"))
-    ):
-        return parsed_iso(text, zone)
-    if pattern == "rfc_1123_date_time":
-        pattern = "EEE, d MMM yyyy HH:mm[:ss] Z"
-    pattern = _FLEXIBLE.get(pattern, pattern)
-    expression, letters = _expression(pattern)
-    found = expression.fullmatch(text)
-    if found is None:
-        raise RenderError(f"{shorten(text)!r} does not follow the pattern {shorten(pattern)!r}")
-    seen: dict[str, str] = {}
-    for index, letter in enumerate(letters):
-        if found[index + 1] is not None:
-            seen.setdefault(letter, found[index + 1])
-    try:
-        return _moment(seen, zone)
-    except (ValueError, OverflowError, KeyError) as error:
-        raise RenderError(f"{shorten(text)!r} is not a date: {error}") from error
-
-
-@lru_cache(maxsize=128)
-def _expression(pattern: str) -> tuple[re.Pattern[str], tuple[str, ...]]:
-    names = names_of(None)
-    out: list[str] = []
-    letters: list[str] = []
-    tokens = _tokens(pattern)
-    for index, (letter, count) in enumerate(tokens):
-        if count == 0:
-            out.append(re.escape(letter))
-            continue
-        if count == -1:
-            out.append("(?:" if letter == "[" else ")?")
-            continue
-        adjacent = index + 1 < len(tokens) and tokens[index + 1][1] > 0
-        if letter in "ML":
-            body = (
-                rf"\d{{{count},2}}"
-                if count < 3
-                else "|".join(map(re.escape, names.months if count == 4 else names.months_short))
-            )
-        elif (letter in "Eec" and count >= 3) or letter == "E":
-            body = "|".join(map(re.escape, names.days if count == 4 else names.days_short))
-        elif letter == "a":
-            body = "[AaPp][Mm]"
-        elif letter in "yuY":
-            body = r"\d{2}" if count == 2 else r"\d{4}" if adjacent else rf"-?\d{{{min(count, 4)},5}}"
-        elif letter in "XxZO":
-            body = r"Z|GMT|[+-]\d\d(?::?\d\d(?::?\d\d)?)?"
-        elif letter in "zV":
-            body = r"[A-Za-z][A-Za-z0-9_+/-]*|[+-]\d\d:?\d\d"
-        elif letter == "S":
-            body = rf"\d{{{count}}}"
-        elif count == -2:
-            body, letter = r"\d\d(?:[.,]\d{1,9})?", "~"
-        else:
-            body = rf"\d{{{count}}}" if count > 1 or adjacent else r"\d{1,9}" if letter in "nNA" else r"\d{1,3}"
-        out.append(f"({body})")
-        letters.append({"L": "M", "u": "y", "x": "X", "Z": "X", "O": "X", "z": "V"}.get(letter, letter))
-    try:
-        return re.compile("".join(out), re.IGNORECASE), tuple(letters)
-    except re.error as error:
-        raise RenderError(f"date pattern {shorten(pattern)!r}: unbalanced brackets") from error
-
-
-def _moment(seen: dict[str, str], zone: tzinfo) -> datetime:
-    names = names_of(None)
-    year = int(seen.get("y", seen.get("Y", "1970")))
-    if len(seen.get("y", "")) == 2:
-        year += 2000
-    month_text = seen.get("M", "1")
-    month = int(month_text) if month_text.isdecimal() else _index(names.months, names.months_short, month_text)
-    hour = int(seen.get("H", "0"))
-    if "k" in seen:
-        hour = int(seen["k"]) % 24
-    if "h" in seen or "K" in seen:
-        hour = int(seen.get("h", seen.get("K", "0"))) % 12 + (12 if seen.get("a", "").lower() == "pm" else 0)
-    seconds, _, fraction = seen.get("~", seen.get("s", "0")).replace(",", ".").partition(".")
-    micro = int((fraction or seen.get("S", "0")).ljust(6, "0")[:6])
-    if "n" in seen:
-        micro = int(seen["n"]) // 1000
-    place = zone
-    if seen.get("X", "").upper() in ("Z", "GMT"):
-        place = UTC
-    elif "X" in seen:
-        place = timezone(offset(seen["X"]) or timedelta())
-    if "V" in seen:
-        place = UTC if seen["V"] in ("GMT", "UTC", "Z") else ZoneInfo(SHORT_ZONES.get(seen["V"], seen["V"]))
-    if "D" in seen:
-        day = datetime(year, 1, 1, tzinfo=UTC) + timedelta(days=int(seen["D"]) - 1)
-        if day.year != year:
-            raise ValueError(f"day {seen['D']} of {year}")
-        month, seen["d"] = day.month, str(day.day)
-    return datetime(
-        year, month, int(seen.get("d", "1")), hour, int(seen.get("m", "0")), int(seconds), micro, tzinfo=place
-    )
-
-
-def _index(full: tuple[str, ...], short: tuple[str, ...], name: str) -> int:
-    for table in (full, short):
-        for index, one in enumerate(table):
-            if one.lower() == name.lower():
-                return index + 1
-    raise ValueError(f"unknown month {name}")
-
-
 # -- moving
 
 _SECONDS = {
@@ -388,6 +247,9 @@ _MONTHS = {"MONTHS": 1, "YEARS": 12, "DECADES": 120, "CENTURIES": 1200, "MILLENN
 
 def moved(moment: datetime, amount: int, unit: str) -> datetime:
     """By clock time below a day, by calendar from a day up. Raises for unknown units and dates out of range."""
+    known = [*_SECONDS, *_DAYS, *_MONTHS]
+    if unit not in known:
+        raise RenderError(f"`dateAdd`: unknown unit {shorten(unit)!r}{did_you_mean(unit.upper(), known)}")
     try:
         if unit in ("NANOS", "MICROS", "MILLIS"):
             factor = {"NANOS": 1, "MICROS": 1000, "MILLIS": 1_000_000}[unit]
@@ -396,17 +258,12 @@ def moved(moment: datetime, amount: int, unit: str) -> datetime:
             return _exact(moment, timedelta(seconds=amount * int(_SECONDS[unit])))
         if unit in _DAYS:
             return _existing(moment + timedelta(days=amount * _DAYS[unit]))
-        if unit in _MONTHS:
-            months = moment.year * 12 + moment.month - 1 + amount * _MONTHS[unit]
-            year, month = divmod(months, 12)
-            if not 1 <= year <= 9999:
-                raise OverflowError(f"year {year}")
-            day = min(moment.day, calendar.monthrange(year, month + 1)[1])
-            return _existing(moment.replace(year=year, month=month + 1, day=day))
-    except OverflowError as error:
+        months = moment.year * 12 + moment.month - 1 + amount * _MONTHS[unit]
+        year, month = divmod(months, 12)
+        day = min(moment.day, calendar.monthrange(year, month + 1)[1])
+        return _existing(moment.replace(year=year, month=month + 1, day=day))
+    except (OverflowError, ValueError) as error:
         raise RenderError(f"the date is out of range: {error}") from error
-    known = [*_SECONDS, *_DAYS, *_MONTHS]
-    raise RenderError(f"`dateAdd`: unknown unit {shorten(unit)!r}{did_you_mean(unit.upper(), known)}")
 
 
 def _exact(moment: datetime, delta: timedelta) -> datetime:

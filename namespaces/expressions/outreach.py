@@ -1,5 +1,7 @@
 """Functions that reach out: thin calls of the ports, with the rule for text from outside (expressions.md 6)."""
 
+# ruff: noqa: ARG001 - whatever is registered takes the rendering's state first, used or not
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -28,7 +30,7 @@ def _own_namespace(state: State, namespace: object, name: str) -> str | None:
     """The namespace asked for; text from outside may only ask for the flow's own."""
     wanted = _optional_text(namespace, name)
     if wanted is not None and state.restricted:
-        flow = state.context["flow"] if "flow" in state.context else None
+        flow = state.context.get("flow")
         if not isinstance(flow, Mapping) or flow.get("namespace") != wanted:
             raise RefusedOutside(f"{name}() of another namespace is not available in text from outside")
     return wanted
@@ -38,7 +40,7 @@ def _own_file(state: State, path: object, name: str) -> str:
     """A path or URI; text from outside may only name files of the namespace and of this execution."""
     wanted = text(path, name)
     if state.restricted and (":" in wanted or wanted.startswith("/")):
-        execution = state.context["execution"] if "execution" in state.context else None
+        execution = state.context.get("execution")
         own = execution.get("id") if isinstance(execution, Mapping) else None
         if not own or f"/executions/{own}/" not in wanted or ".." in wanted:
             raise RefusedOutside(f"{name}() of another execution is not available in text from outside")

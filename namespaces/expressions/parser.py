@@ -10,29 +10,16 @@ from namespaces.expressions.failures import SyntaxProblem
 from namespaces.expressions.lexer import Lexer, Segment
 from namespaces.expressions.operands import ExpressionReader
 
-_REMOVED = frozenset(
-    [
-        "import",
-        "from",
-        "include",
-        "extends",
-        "embed",
-        "cache",
-        "parallel",
-        "flush",
-        "autoescape",
-        "with",
-        "do",
-        "break",
-        "continue",
-        "call",
-        "trans",
-    ]
-)
+_REMOVED = frozenset((
+    "import", "from", "include", "extends", "embed", "cache", "parallel", "flush", "autoescape", "with", "do", "break",
+    "continue", "call", "trans",
+))  # fmt: skip
 #: CPython takes 20 nested loops and 200 nested brackets in one piece of code.
 _MAX_TAGS = 15
 _MAX_HEIGHT = 80
-_CLOSING = frozenset(["elseif", "else", "endif", "endfor", "endmacro", "endfilter", "endblock"])
+_CLOSING = frozenset((
+    "elseif", "else", "endif", "endfor", "endmacro", "endfilter", "endblock",
+))  # fmt: skip
 
 
 def parse_template(text: str) -> tree.Template:
@@ -125,7 +112,7 @@ class _Statements:
             self._lexer.fail(f"the tag `{name}` is not supported", segment.at)
         if name in _CLOSING:
             self._lexer.fail(f"unexpected tag `{name}`", segment.at)
-        self._lexer.fail(f"unknown tag `{name}`", segment.at)
+        return self._lexer.fail(f"unknown tag `{name}`", segment.at)
 
     def _if(self, reader: ExpressionReader, segment: Segment) -> tree.If:
         line = reader.line()

@@ -63,9 +63,9 @@ def _register(
     options: Mapping[str, object],
 ) -> Callable[[Implementation], Implementation]:
     def add(call: Implementation) -> Implementation:
-        code = call.__code__  # type: ignore[attr-defined]
+        code = call.__code__
         names = code.co_varnames[skip : code.co_argcount]
-        given = call.__defaults__ or ()  # type: ignore[attr-defined]
+        given = call.__defaults__ or ()
         defaults: tuple[object, ...] = (*([REQUIRED] * (len(names) - len(given))), *given)
         spelled = options.get("names") or tuple(map(_camel, names))
         assert isinstance(spelled, tuple)

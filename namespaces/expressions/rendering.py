@@ -52,7 +52,7 @@ class Expression:
 class _Compiled:
     """A text's tree, and its program from the first rendering on."""
 
-    __slots__ = ("error", "expression", "program", "reads_outside", "template")
+    __slots__ = ("assigned", "error", "expression", "program", "reads_outside", "template")
 
     def __init__(self, text: str) -> None:
         from namespaces.expressions import analysis, builtins, parser
@@ -62,6 +62,7 @@ class _Compiled:
         self.template: tree.Template | None = None
         self.program: Program | None = None
         self.reads_outside = True
+        self.assigned: tuple[str, ...] = ()
         try:
             template = parser.parse_template(text)
         except SyntaxProblem as error:
@@ -70,6 +71,7 @@ class _Compiled:
             return
         self.template = template
         self.reads_outside = analysis.reads_outside(template)
+        self.assigned = analysis.assigned_names(template, template)
         self.expression = Expression(
             text,
             False,
@@ -185,7 +187,8 @@ def until_stable(text: str, state: State, *, restricted: bool, recursive: bool) 
         inner.held = held if recursive else None
         made = once(found, inner)
         state.spent = inner.spent
-        if found.reads_outside or inner.read_outside or restricted:
+        read = found.reads_outside or any(name in state.context for name in found.assigned)
+        if read or inner.read_outside or restricted:
             state.read_outside = True
             restricted = True
         if not recursive or made == current:
@@ -202,9 +205,12 @@ def _body(held: list[str], mark: re.Match[str]) -> str:
     return held[index] if index < len(held) else mark[0]
 
 
-def rendered(state: State, outside: object, value: object, recursive: object = True) -> object:
-    """``render(value)``: texts, and the texts in maps and lists; other values as they are."""
-    restricted = state.restricted or bool(outside)
+def rendered(state: State, outside: object, value: object, recursive: object = True, *names: str) -> object:
+    """``render(value)``: texts, and the texts in maps and lists; other values as they are.
+
+    ``names`` are variables that the template assigns: where the context has one too, the value may be the context's.
+    """
+    restricted = state.restricted or bool(outside) or any(name in state.context for name in names)
     again = recursive is not False
     if isinstance(value, str):
         return until_stable(str(value), state, restricted=restricted, recursive=again)

@@ -1,5 +1,7 @@
 """Filters on text (expressions.md 8.1). Null in gives null out unless a filter says otherwise."""
 
+# ruff: noqa: ARG001 - whatever is registered takes the rendering's state first, used or not
+
 from __future__ import annotations
 
 import base64
@@ -116,7 +118,7 @@ def base64decode(state: State, value: object) -> object:
 @filter_("string", examples=(("{{ 5 | string | className }}", "java.lang.String"),))
 def string(state: State, value: object) -> object:
     """Any value as the text it prints."""
-    return None if value is None else state.sized(to_text(value))
+    return None if value is None else state.sized(state.text_of(value))
 
 
 @filter_("abbreviate", examples=(("{{ 'hello world' | abbreviate(8) }}", "hello..."),))
@@ -157,7 +159,7 @@ def _replaced(state: State, value: object, pairs: list[tuple[str, str]], regexp:
         return {to_text(key): _replaced(state, item, pairs, regexp) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_replaced(state, item, pairs, regexp) for item in value]
-    made = to_text(value)
+    made = state.text_of(value)
     for old, new in pairs:
         if regexp:
             made = patterns.replace(made, old, new, state.limits.output)
@@ -327,7 +329,14 @@ def regex_extract(state: State, value: object, regex: object, group: object = 0)
         raise RenderError(f"`regexExtract`: the pattern has no group {to_text(group)}") from error
 
 
-@filter_("numberFormat", names=("format",), examples=(("{{ 1234567.891 | numberFormat('#,##0.00') }}", "1,234,567.89"), ("{{ 5 | numberFormat('000') }}", "005")))  # fmt: skip
+@filter_(
+    "numberFormat",
+    names=("format",),
+    examples=(
+        ("{{ 1234567.891 | numberFormat('#,##0.00') }}", "1,234,567.89"),
+        ("{{ 5 | numberFormat('000') }}", "005"),
+    ),
+)
 def number_format(state: State, value: object, pattern: object = None) -> object:
     """A number by Java's DecimalFormat pattern; without one `#,##0.###`."""
     from namespaces.expressions.decimal_format import formatted

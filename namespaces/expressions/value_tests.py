@@ -1,5 +1,7 @@
 """The tests behind ``is`` (expressions.md 7). ``defined`` is an operator, because its value may fail."""
 
+# ruff: noqa: ARG001 - whatever is registered takes the rendering's state first, used or not
+
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -6,7 +6,7 @@ Not the reader of flow files (that one keeps lines and types); values here are J
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from namespaces.expressions.failures import LimitReached, RenderError
 from namespaces.expressions.values import is_list, to_text
@@ -31,16 +31,18 @@ def parsed(document: str) -> object:
         raise LimitReached(f"YAML expands to more than {_MAX_NODES} nodes")
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        return _Reader(_events(yaml.parse(document, Loader=loader), yaml)).document()
+        return _Reader(_events(yaml.parse(document, Loader=loader))).document()
     except yaml.YAMLError as error:
+        if "nesting depth" in str(error):
+            raise LimitReached(f"YAML nesting deeper than {_MAX_DEPTH}") from error
         raise RenderError(f"not YAML: {' '.join(str(error).split())}") from error
 
 
-def _events(source: object, yaml: object) -> list[object]:
+def _events(source: Iterable[object]) -> list[object]:
     """All events, stopped at once where the nesting gets too deep."""
     found: list[object] = []
     depth = 0
-    for event in source:  # type: ignore[attr-defined]
+    for event in source:
         name = type(event).__name__
         depth += name in ("SequenceStartEvent", "MappingStartEvent")
         depth -= name in ("SequenceEndEvent", "MappingEndEvent")

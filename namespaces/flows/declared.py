@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from namespaces.errors import did_you_mean
@@ -209,20 +209,22 @@ def _number(findings: Findings, value: Any, path: Path) -> float | int | None:
     return None
 
 
-def _ordered(findings: Findings, properties: dict[str, Any], keys: tuple[str, str], place: Path) -> None:
+def _ordered(findings: Findings, properties: Mapping[str, Any], keys: tuple[str, str], place: Path) -> None:
     low, high = (properties.get(key) for key in keys)
     if low is not None and high is not None and low > high:
         findings.error("F005", (*place, keys[0]), f"'{keys[0]}' must not be more than '{keys[1]}'")
 
 
 def _check_durations(scope: Scope, properties: dict[str, Any], _item: dict[str, Any], place: Path) -> None:
-    found = {k: scalars.duration(scope.findings, properties[k], (*place, k)) for k in ("min", "max") if k in properties}
+    found: dict[str, Any] = {
+        k: scalars.duration(scope.findings, properties[k], (*place, k)) for k in ("min", "max") if k in properties
+    }
     _ordered(scope.findings, found, ("min", "max"), place)
 
 
 def _check_dates(scope: Scope, properties: dict[str, Any], item: dict[str, Any], place: Path) -> None:
     read: Callable[[Any], Any] = {"DATE": read_date, "TIME": read_time, "DATETIME": read_instant}[item["type"]]
-    found = {}
+    found: dict[str, Any] = {}
     for key in ("after", "before"):
         if key in properties:
             try:
@@ -381,6 +383,7 @@ def read_flow_outputs(scope: Scope, value: Any, path: Path) -> tuple[FlowOutput,
                 description=scalars.text(findings, item.get("description"), (*place, "description")),
                 display_name=scalars.text(findings, item.get("displayName"), (*place, "displayName")),
                 required=required,
+                properties={"itemType": item["itemType"]} if item.get("itemType") is not None else {},
             )
         )
     report_duplicates(findings, [o.id for o in found], path, "output")

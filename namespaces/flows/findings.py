@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from namespaces.errors import Problem, Severity, did_you_mean
 from namespaces.flows.reader import Document, Path, path_text, scalar_text
@@ -40,7 +40,7 @@ class Findings:
             "F003",
             path,
             f'Unrecognized field "{seen}" ({owner}): unknown property {seen!r}{nearest}',
-            hint="known properties: " + ", ".join(sorted(known)),
+            hint="known properties: " + ", ".join(sorted(known)) if known else "",
         )
 
     def problems(self, document: Document) -> tuple[Problem, ...]:
@@ -72,8 +72,17 @@ _WORDS: dict[str, str] = {
 }
 
 
-def report(findings: Findings, errors: Iterable[Any], path: Path, known: Collection[str], owner: str) -> None:
-    """Put pydantic's errors about the properties of one type into our words.
+class _Type(Protocol):
+    """As much of a catalog entry as a message needs."""
+
+    @property
+    def short(self) -> str: ...
+
+    def known_at(self, path: Iterable[Any]) -> frozenset[str]: ...
+
+
+def report(findings: Findings, errors: Iterable[Any], path: Path, entry: _Type, shared: Collection[str]) -> None:
+    """Put pydantic's errors about the properties of one type into our words. ``shared``: names every type has.
 
     Of a union's errors (text, or list of text) only one finding is left, naming every accepted form.
     """
@@ -85,8 +94,8 @@ def report(findings: Findings, errors: Iterable[Any], path: Path, known: Collect
         if kind == "missing":
             findings.required(where)
         elif kind == "extra_forbidden":
-            # A nested map tells its known names only through pydantic's schema; the top level knows them.
-            findings.unknown_property(where, known if len(place) == 1 else (), owner)
+            known = entry.known_at(place[:-1])
+            findings.unknown_property(where, known | set(shared) if len(place) == 1 else known, entry.short)
         elif len(place) < len(loc):
             unions.setdefault(where, []).append(_words(item))
         else:
@@ -136,7 +145,7 @@ def _seen(item: Any) -> str:
     if item["type"] == "value_error":
         return ""
     text = scalar_text(value) if isinstance(value, str | int | float) else str(value)
-    return f", but is {text if len(text) <= 60 else text[:60] + '…'!r}"
+    return f", but is {(text if len(text) <= 60 else text[:60] + '…')!r}"
 
 
 _MEMBER = re.compile(r"(?:list|dict|str|int|float|bool|function-[a-z]+|literal|nullable|model|constrained-str)\b.*")

@@ -58,29 +58,43 @@ def _expression_markers(scope: Scope, text: str, value: dict[str, Any]) -> None:
     item = "flow.Loop" in "".join(scope.newer) and "item." in text
     if not (newer or older or item):
         return
-    for path, written in strings(value):
+    for written in texts(value):
         for match in _BRACES.finditer(written):
             code = match[1] or match[2] or ""
             if newer and (found := _NEWER.search(code)):
-                scope.is_newer(found["call"] or "read(…, revision=)", path)
+                scope.is_newer(found["call"] or "read(…, revision=)", path_of(value, written))
             if item and _ITEM.search(code):
-                scope.is_newer("item", path)
+                scope.is_newer("item", path_of(value, written))
             if older and (seen := _OLDER.search(code)):
-                scope.is_older(seen[0].strip("( ").strip(), path)
+                scope.is_older(seen[0].strip("( ").strip(), path_of(value, written))
 
 
-def strings(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
-    """Every text below ``value`` that has something to render, with its path."""
-    stack: list[tuple[Path, Any]] = [(path, value)]
+def texts(value: Any) -> Iterator[str]:
+    """Every text below ``value`` that has something to render. Without paths, which few flows ever need."""
+    stack: list[Any] = [value]
     while stack:
-        path, value = stack.pop()
+        value = stack.pop()
         if type(value) is str:
             if "{{" in value or "{%" in value:
-                yield path, value
+                yield value
         elif type(value) is dict:
-            stack.extend([((*path, key), item) for key, item in reversed(value.items())])
+            stack.extend(value.values())
         elif type(value) is list:
-            stack.extend([((*path, index), value[index]) for index in range(len(value) - 1, -1, -1)])
+            stack.extend(value)
+
+
+def path_of(value: Any, wanted: str) -> Path:
+    """Where below ``value`` that very text stands; the first place when it stands at several."""
+    stack: list[tuple[Path, Any]] = [((), value)]
+    while stack:
+        path, here = stack.pop()
+        if here is wanted:
+            return path
+        if type(here) is dict:
+            stack.extend([((*path, key), item) for key, item in reversed(here.items())])
+        elif type(here) is list:
+            stack.extend([((*path, index), here[index]) for index in range(len(here) - 1, -1, -1)])
+    return ()
 
 
 def check_strict(findings: Findings, scope: Scope, strict: int | None) -> None:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from functools import cache
-from typing import Any
 
-from namespaces.flows.language import strings
+from namespaces.flows.language import path_of, texts
 from namespaces.flows.model import Flow
 from namespaces.flows.scope import Scope
 
@@ -17,32 +14,33 @@ _PROSE = frozenset({"description", "displayName"})
 MAX_EXPRESSION = 64 * 1024
 
 
-@cache
-def _syntax() -> Callable[[str], Any] | None:
-    try:
-        from namespaces.expressions import parse
-    except ImportError:
-        return None
-    return parse
-
-
-def check_expressions(scope: Scope, flow: Flow, text: str) -> None:
-    """Findings about the expressions of the whole document."""
+def check_expressions(scope: Scope, flow: Flow, text: str, *, strict: bool = False) -> None:
+    """Findings about the expressions of the whole document; ``strict`` makes a syntax error an error."""
     if "{{" not in text and "{%" not in text:
         return
-    parse = _syntax()
+    from namespaces.expressions import parse
+
     dashed = _dashed(flow, text)
-    for path, written in strings(flow.written):
+    for written in texts(flow.written):
         if dashed is not None:
-            _check_names(scope, dashed, path, written)
-        if parse is None or _PLAIN.fullmatch(written) or path[-1] in _PROSE:
+            _check_names(scope, dashed, flow, written)
+        if _PLAIN.fullmatch(written):
             continue
-        if len(written) > MAX_EXPRESSION and "{{" in written:
-            scope.findings.warning("F110", path, f"text with expressions is longer than {MAX_EXPRESSION // 1024} KiB")
+        if len(written) > MAX_EXPRESSION:
+            message = f"text with expressions is longer than {MAX_EXPRESSION // 1024} KiB"
+            scope.findings.warning("F110", path_of(flow.written, written), message)
             continue
-        error = parse(written).error
-        if error is not None:
-            scope.findings.warning("F110", path, f"expression cannot be read: {error}")
+        expression = parse(written)
+        if expression.error is None and not expression.warnings:
+            continue
+        path = path_of(flow.written, written)
+        if path and path[-1] in _PROSE:
+            continue
+        if expression.error is not None:
+            tell = scope.findings.error if strict else scope.findings.warning
+            tell("F110", path, f"expression cannot be read: {expression.error}", expression.hint)
+        for message, _line in expression.warnings:
+            scope.findings.warning("F112", path, message)
 
 
 def _dashed(flow: Flow, text: str) -> re.Pattern[str] | None:
@@ -63,7 +61,7 @@ _BRACES = re.compile(r"\{\{(.*?)\}\}|\{%(.*?)%\}", re.DOTALL)
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 
 
-def _check_names(scope: Scope, dashed: re.Pattern[str], path: Any, written: str) -> None:
+def _check_names(scope: Scope, dashed: re.Pattern[str], flow: Flow, written: str) -> None:
     for kind in ("input", "output"):
         found: list[str] = []
         for match in _BRACES.finditer(written):
@@ -72,7 +70,7 @@ def _check_names(scope: Scope, dashed: re.Pattern[str], path: Any, written: str)
         if found:
             scope.findings.error(
                 "F020",
-                path,
+                path_of(flow.written, written),
                 f"Invalid {kind} reference: use {kind}s[key-name] instead of {kind}s.key-name — keys with dashes "
                 f"require bracket notation, offending {kind}(s): [{', '.join(dict.fromkeys(found))}]",
             )

@@ -295,6 +295,7 @@ class FlowOutput:
     description: str | None = None
     display_name: str | None = None
     required: bool = True
+    properties: Values = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

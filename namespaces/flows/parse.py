@@ -81,7 +81,7 @@ def read_flow(
 
     ``namespace`` stands in when the text names none. ``plugin_defaults`` are those of the namespaces, nearest
     first, then the server's. ``language_default`` is the nearest setting (``auto``, ``1`` or ``2``);
-    ``strict`` 1 or 2 refuses the constructs of the other version.
+    ``strict`` 1 or 2 refuses the constructs of the other version, and expressions that cannot be read.
     """
     document = read_yaml(text)
     if not document.ok:
@@ -119,7 +119,7 @@ def read_document(
     made = _top_level(scope, value, namespace)
     language, reason = language_of(scope, document.text, value, language_default, language_unmarked)
     flow = Flow(**made, written=value, language=language, language_reason=reason)
-    check_flow(scope, flow, document.text)
+    check_flow(scope, flow, document.text, strict=strict is not None)
     if strict is not None:
         check_strict(findings, scope, strict)
     if scope.defaults is not None:

@@ -6,6 +6,7 @@ One pass over libyaml's events, bounded in size, depth and expansion; what the v
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,7 +14,7 @@ from itertools import product
 from typing import Any
 
 import yaml
-from yaml.cyaml import CParser
+from yaml._yaml import CParser
 
 from namespaces.errors import Problem, Severity
 
@@ -44,7 +45,7 @@ class Float(float):
         made.text = text
         return made
 
-    def __getnewargs__(self) -> tuple[str]:
+    def __getnewargs__(self) -> tuple[str]:  # type: ignore[override]
         return (self.text,)
 
 
@@ -158,6 +159,9 @@ def read_yaml(data: bytes | str) -> Document:
     return Document(value, tuple(problems), text)
 
 
+_PAIR = re.compile(r"(?<!\\)\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
+
+
 def _decode(data: bytes | str, problems: list[Problem]) -> str:
     if isinstance(data, bytes):
         if len(data) > MAX_BYTES:
@@ -176,6 +180,9 @@ def _decode(data: bytes | str, problems: list[Problem]) -> str:
             raise _Refused("G002", f"not UTF-8: lone surrogate at position {error.start}") from None
         if size > MAX_BYTES:
             raise _Refused("G006", f"the file is larger than 1 MiB: {size} bytes")
+    if "\\u" in text and text.lstrip()[:1] == "{":
+        # JSON writes characters beyond U+FFFF as two escapes, which YAML has no words for.
+        text = _PAIR.sub(lambda pair: json.loads(f'"{pair[0]}"'), text)
     if text.startswith("\ufeff"):
         text = text[1:]
         message = "the file begins with a byte order mark, which was dropped"
@@ -231,7 +238,7 @@ class _Builder:
         positions = self.positions
 
         while True:
-            event = get_event()
+            event: Any = get_event()
             kind = type(event)
             if kind is scalar_event:
                 text = event.value
@@ -257,7 +264,7 @@ class _Builder:
                 assert top is not None
                 stack.pop()
                 if top.merges is not None:
-                    nodes += self._merge(top, event)
+                    nodes += self._merge(top)
                 if nodes > MAX_NODES:
                     raise self._limit(event, f"expands to more than {MAX_NODES:,} nodes")
                 if top.anchor is not None:
@@ -305,6 +312,8 @@ class _Builder:
                     positions[(*top.path, len(top.items))] = (mark.line + 1, mark.column + 1)
                 top.items.append(value)
             elif top.key is _MERGE:
+                if not _mergeable(value):
+                    raise self._refuse("G001", "a merge key (<<) takes a mapping or a list of mappings", event)
                 if top.merges is None:
                     top.merges = []
                 top.merges.append(value)
@@ -371,13 +380,12 @@ class _Builder:
             raise self._refuse("G006", f"recursive alias {event.anchor!r}", event)
         return anchored
 
-    def _merge(self, top: _Open, event: Any) -> int:
+    @staticmethod
+    def _merge(top: _Open) -> int:
         """Adds the keys of merged maps after the mapping's own; returns the nodes that came with them."""
         added = 0
         for value in top.merges or ():
             for source in value if isinstance(value, list) else (value,):
-                if not isinstance(source, dict):
-                    raise self._refuse("G001", "a merge key (<<) takes a mapping or a list of mappings", event)
                 added += len(source)
                 for key, item in source.items():
                     top.items.setdefault(key, item)
@@ -415,6 +423,10 @@ class _Builder:
 
 _MERGE = object()
 _SKIP = object()
+
+
+def _mergeable(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and all(isinstance(item, dict) for item in value))
 
 
 def _short_tag(tag: str) -> str:

@@ -9,8 +9,11 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from namespaces.durations import parse_duration
-from namespaces.flows.findings import UNREADABLE, WRONG_TYPE, Findings
-from namespaces.flows.reader import Path, scalar_text
+from namespaces.flows.findings import UNREADABLE as UNREADABLE
+from namespaces.flows.findings import WRONG_TYPE as WRONG_TYPE
+from namespaces.flows.findings import Findings
+from namespaces.flows.reader import Path
+from namespaces.flows.reader import scalar_text as scalar_text
 from namespaces.plugin import is_expression
 
 E = TypeVar("E", bound=StrEnum)

@@ -41,7 +41,7 @@ class Scope:
         if entry is not None and entry.kind in kinds:
             if entry.name != name:
                 self._alias(name, entry, path)
-            elif entry.cls.deprecated:
+            if entry.cls.deprecated:
                 self.findings.warning("F101", (*path, "type"), f"{entry.short} is deprecated")
             return entry
         if entry is not None:

@@ -78,11 +78,13 @@ def read_task(scope: Scope, written: Any, path: Path) -> Task | None:
         own["taskRunner"] = read_runner(scope, own["taskRunner"], (*path, "taskRunner"))
     errors = entry.check(own)
     if errors:
-        report(scope.findings, errors, path, COMMON.keys() | entry.properties, entry.short)
+        report(scope.findings, errors, path, entry, COMMON.keys())
     if entry.kind == "task":
         if issubclass(entry.cls, ScriptProperties):
             _script_markers(scope, own, path)
         return Runnable(**common, properties=own, inline=entry.inline)
+    if "task_cache" in common:
+        scope.findings.warning("F114", (*path, "taskCache"), "taskCache has no effect on a task that holds other tasks")
     return BLOCKS[entry.name](scope, common, own, path)
 
 
@@ -236,8 +238,8 @@ def read_worker_group(scope: Scope, value: Any, path: Path) -> dict[str, Any] | 
         if fallback is not None and not tags:
             scope.findings.error("F004", (*path, "tags"), "must not be empty when 'fallback' is given")
         return {"tags": tags, "match": group.get("match") or "ALL", "fallback": fallback or "FAIL"}
-    key = scalars.text(scope.findings, group.get("key"), (*path, "key"))
-    return {"tags": (key,) if key else (), "match": "ALL", "fallback": fallback or "WAIT"}
+    name = scalars.text(scope.findings, group.get("key"), (*path, "key"))
+    return {"tags": (name,) if name else (), "match": "ALL", "fallback": fallback or "WAIT"}
 
 
 _RETRY_KEYS: dict[RetryType, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -343,7 +345,7 @@ def check_typed(scope: Scope, entry: TypeEntry, value: dict[str, Any], path: Pat
     own = {k: v for k, v in merged.items() if v is not None and k not in also}
     errors = entry.check(own)
     if errors:
-        report(scope.findings, errors, path, entry.properties | set(also), entry.short)
+        report(scope.findings, errors, path, entry, also)
     return {**own, "type": entry.name}
 
 

@@ -78,7 +78,7 @@ def read_trigger(scope: Scope, written: Any, path: Path) -> Trigger | None:
     own = {k: v for k, v in merged.items() if k not in TRIGGER_COMMON and v is not None}
     errors = entry.check(own)
     if errors:
-        report(findings, errors, path, TRIGGER_COMMON | entry.properties, entry.short)
+        report(findings, errors, path, entry, TRIGGER_COMMON)
     common = _common(scope, merged, path)
     conditions = read_conditions(scope, merged.get("conditions"), (*path, "conditions"))
     for key in ("scheduleConditions", "multipleConditions"):
@@ -166,7 +166,7 @@ def _read_condition(scope: Scope, written: Any, path: Path) -> Condition | None:
     own = {k: v for k, v in merged.items() if k not in ("type", "version") and v is not None}
     errors = entry.check(own)
     if errors:
-        report(scope.findings, errors, path, entry.properties | {"type"}, entry.short)
+        report(scope.findings, errors, path, entry, ("type",))
     nested: tuple[Condition, ...] = ()
     for key, kind in entry.nested.items():
         if kind in ("conditions", "conditionMap"):

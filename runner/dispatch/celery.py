@@ -90,8 +90,8 @@ class CeleryWorker:
     def __init__(
         self,
         broker_url: str,
-        run: Callable[[str, int], None],
-        kill: Callable[[str, int], None],
+        run: Callable[[str, int], object],
+        kill: Callable[[str, int], object],
         *,
         concurrency: int,
         groups: tuple[str, ...] = ("",),

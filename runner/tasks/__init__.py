@@ -20,15 +20,15 @@ class Implementation:
 
     ``raw``: properties handed over unrendered, because the implementation renders them itself (typed, or once
     per row). ``forced``: properties rendered although the class does not mark them. ``render`` False: the
-    implementation reads ``context.task.properties`` itself and gets None. ``needs_folder``: expressions may use
-    ``workingDir``, so the working folder exists before anything is rendered.
+    implementation reads ``context.task.properties`` itself and gets None. ``prepare(context)`` is called before
+    anything is rendered: it may make folders and offer variables.
     """
 
     run: Run
     raw: frozenset[str] = field(default_factory=frozenset)
     forced: frozenset[str] = field(default_factory=frozenset)
     render: bool = True
-    needs_folder: bool = False
+    prepare: Callable[[Any], None] | None = None
 
 
 CORE = "io.kestra.plugin.core."

@@ -5,6 +5,7 @@ What a task type does is in ``runner.tasks``; how the result is recorded, behind
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
@@ -12,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -30,10 +31,16 @@ from runner.worker.reporter import Claim, Reporter
 from runner.worker.running import Running, Seen, Services
 from runner.worker.supervisor import Script
 
+if TYPE_CHECKING:
+    from runner.worker.block import BlockState
+
 log = logging.getLogger(__name__)
+
+SUPERVISOR_LOST = "supervisor_lost"
 
 ContextOf = Callable[[Claim], Seen]
 _LONGEST_PAUSE_S = 5.0
+_NOTED_AFTER_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +52,8 @@ class Outcome:
     error: str | None = None
     update: Update | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
+    lost: bool = False
+    """Nobody knows how it ended."""
 
 
 class Live:
@@ -64,6 +73,12 @@ class Live:
         self.cancelled.set()
         for running in list(self.running):
             running.interrupt()
+
+    def first_to_report(self) -> bool:
+        with self.lock:
+            first = not self.reported
+            self.reported = True
+        return first
 
 
 class AttemptRunner:
@@ -87,7 +102,6 @@ class AttemptRunner:
         claim = self.reporter.claim(task_run_id, epoch, self.worker_id)
         if claim is None:
             return False
-        crash.reach("claim.after_commit")
         self._carry_out(claim)
         return True
 
@@ -107,7 +121,7 @@ class AttemptRunner:
 
     # -- one attempt -----------------------------------------------------------------------------------------------
 
-    def _carry_out(self, claim: Claim, adopted: Script | None = None) -> None:
+    def _carry_out(self, claim: Claim, adopted: Script | None = None, left: BlockState | None = None) -> None:
         live = Live(claim)
         key = (claim.task_run.id, claim.epoch)
         with self._lock:
@@ -117,7 +131,7 @@ class AttemptRunner:
             if isinstance(claim.task, WorkingDirectory):
                 from runner.worker.block import run_block
 
-                run_block(self, live, began, adopted)
+                run_block(self, live, began, adopted, left)
             else:
                 self._carry_out_task(live, began, adopted)
         finally:
@@ -138,28 +152,32 @@ class AttemptRunner:
                 if adopted is None:
                     self.announce(claim, began, running)
                 outcome = self.perform(live, running, adopted)
-            sink.close()
+                running.ended = True
+            self.drain(sink)
             self._report(live, running, outcome, began, sink)
         finally:
             if running is not None:
                 running.clean_up()
 
     def announce(self, claim: Claim, began: datetime, running: Running) -> None:
-        """Say that the attempt runs: at once, or, for a script, as soon as its process is registered."""
+        """Have what is known of a script's process noted on the attempt, if it runs for longer than a moment.
 
-        def started(info: Mapping[str, Any]) -> None:
+        The claim made the attempt RUNNING already, and its end brings the same details: a short script needs no
+        commit in between.
+        """
+
+        def note(info: Mapping[str, Any]) -> None:
+            if running.script is None or running.ended:
+                return
             event = AttemptStarted(
                 at=began, task_run_id=claim.task_run.id, epoch=claim.epoch, info={"workerId": self.worker_id, **info}
             )
             try:
                 self.reporter.started(claim, event)
             except Unavailable as error:
-                log.warning("the start of attempt %s could not be recorded yet: %s", claim.task_run.id, error)
+                log.warning("the start of attempt %s could not be noted: %s", claim.task_run.id, error)
 
-        if claim.task.type.startswith(tasks.SCRIPTS):
-            running.on_start = started
-        else:
-            started({})
+        running.on_start = lambda info: self.services.deadlines.after(_NOTED_AFTER_S, lambda: note(info))
 
     def sink(self, claim: Claim, masker: Masker, file: Path | None = None) -> LogSink:
         task = claim.task
@@ -182,7 +200,7 @@ class AttemptRunner:
             services.limits,
             minimum=task.log_level,
             file=file,
-            later=lambda flush: None if services.deadlines.after(FLUSH_S, flush) else None,
+            later=lambda flush: services.deadlines.after(FLUSH_S, flush),
         )
 
     def running(
@@ -214,9 +232,7 @@ class AttemptRunner:
             if limit is not None:
                 alarm = self.services.deadlines.after(limit, lambda: self._time_is_up(live, running))
             output = self._run_implementation(running, adopted)
-            if live.timed_out:
-                raise RunFailed(_timeout_message(running))
-            return self._checked(running, output)
+            return self._checked(live, running, output)
         except Exception as error:  # noqa: BLE001 - whatever a task raises is the end of that task only
             return self._after_error(live, running, error, sink, masker)
         finally:
@@ -226,7 +242,7 @@ class AttemptRunner:
 
     def _run_implementation(self, running: Running, adopted: Script | None) -> Output:
         task = running.task
-        task_type = self.services.types(task.type)
+        task_type = self.services.task_type(task.type)
         implementation = tasks.find(task.type, task_type)
         if implementation is None:
             raise RunFailed(
@@ -234,12 +250,12 @@ class AttemptRunner:
                 code="unknown_task_type",
                 hint="install the plugin on the worker, or update it",
             )
-        if implementation.needs_folder:
-            running.offer(workingDir=str(running.working_dir))
         if adopted is not None:
             from runner.tasks.scripts import take_over
 
             return take_over(running, adopted)
+        if implementation.prepare is not None:
+            implementation.prepare(running)
         properties = running.properties(implementation, task_type)
         crash.reach("run.middle")
         return implementation.run(running, properties)
@@ -247,8 +263,7 @@ class AttemptRunner:
     def _run_nested(self, live: Live, outer: Running, task: Task) -> Output:
         """Another task in this attempt's place: same task run, same log, same folder."""
         claim = replace(outer.claim, task=task)
-        inner = self.running(live, claim, outer.logs, outer.masker, outer.working_dir, outer._seen)
-        inner.task = task
+        inner = self.running(live, claim, outer.logs, outer.masker, outer.working_dir, outer.seen)
         inner.metrics = outer.metrics
         inner.on_start = outer.on_start
         live.running.append(inner)
@@ -257,7 +272,9 @@ class AttemptRunner:
         finally:
             live.running.remove(inner)
 
-    def _checked(self, running: Running, output: Output) -> Outcome:
+    def _checked(self, live: Live, running: Running, output: Output) -> Outcome:
+        if live.timed_out:
+            raise RunFailed(_timeout_message(running))
         values = output.values
         if values:
             size = len(orjson.dumps(values, default=str, option=orjson.OPT_NON_STR_KEYS))
@@ -274,11 +291,12 @@ class AttemptRunner:
         info = {**running.info, **(error.info if isinstance(error, RunFailed) else {})}
         if live.killed:
             return Outcome(state=State.KILLED, outputs=outputs, info=info, error=None)
-        if live.timed_out:
+        if live.timed_out or getattr(error, "code", "") == "timeout":
             error = RunFailed(_timeout_message(running), outputs=outputs)
         failed = self.failed(sink, masker, error)
         state = error.state if isinstance(error, RunFailed) else State.FAILED
-        return replace(failed, state=state, outputs=outputs, info=info)
+        lost = getattr(error, "code", "") == SUPERVISOR_LOST
+        return replace(failed, state=state, outputs=outputs, info=info, lost=lost)
 
     def failed(self, sink: LogSink, masker: Masker, error: Exception) -> Outcome:
         """One clear line for the user; a traceback only in the server's own log, and only for bugs."""
@@ -321,11 +339,12 @@ class AttemptRunner:
         self.services.deadlines.after(self.services.limits.unresponsive_s, give_up)
 
     def _report(self, live: Live, running: Running | None, outcome: Outcome, began: datetime, sink: LogSink) -> None:
-        with live.lock:
-            if live.reported:
-                return
-            live.reported = True
+        if not live.first_to_report():
+            return
         claim = live.claim
+        if outcome.lost:
+            self.deliver_lost(claim, outcome.error or "its supervisor is gone")
+            return
         info = {"workerId": self.worker_id, **outcome.info}
         if running is not None and claim.task.log_to_file:
             info["logFile"] = self.keep_log(running)
@@ -342,6 +361,15 @@ class AttemptRunner:
         )
         self.deliver(claim, event, () if running is None else tuple(running.metrics))
 
+    def drain(self, sink: LogSink) -> None:
+        """All lines are recorded before the end is, however long the database is away."""
+        sink.close()
+        pause = 0.1
+        while sink.backlog:
+            time.sleep(pause)
+            pause = min(_LONGEST_PAUSE_S, pause * 2)
+            sink.flush()
+
     def keep_log(self, running: Running) -> str | None:
         """Move the attempt's log file to internal storage; its URI."""
         file = running.home / "log.txt"
@@ -352,17 +380,53 @@ class AttemptRunner:
     def deliver(self, claim: Claim, event: AttemptFinished | BlockFinished, metrics: tuple[Any, ...]) -> None:
         """Have the end recorded, however long the database is away: the spool keeps it meanwhile."""
         crash.reach("result.after_spool")
+        self._insist(claim, lambda: self.reporter.finished(claim, event, metrics))
+
+    def deliver_lost(self, claim: Claim, reason: str) -> None:
+        self._insist(claim, lambda: self.reporter.lost(claim, reason))
+
+    def _insist(self, claim: Claim, call: Callable[[], None]) -> None:
         pause = 0.1
         while True:
             try:
-                crash.reach("result.before_commit")
-                self.reporter.finished(claim, event, metrics)
-                crash.reach("result.after_commit")
+                call()
                 return
             except Unavailable as error:
                 log.warning("the end of attempt %s cannot be recorded yet: %s", claim.task_run.id, error)
                 time.sleep(pause)
                 pause = min(_LONGEST_PAUSE_S, pause * 2)
+
+    # -- adoption --------------------------------------------------------------------------------------------------
+
+    def adopt(self) -> list[Callable[[], None]]:
+        """Take over what an earlier process of this worker left in the spool; call before the first ``run``.
+
+        Each returned function carries one attempt on to its report and wants a thread of its own. What nobody
+        wants any more is ended and removed here.
+        """
+        from runner.worker import block
+
+        scripts = self.services.spawner.adoptable()
+        by_key = {script.key: script for script in scripts}
+        work: list[Callable[[], None]] = []
+        for state in block.left_behind(self.services.spawner.root):
+            crash.reach("adopt.middle")
+            child = by_key.pop(state.child, None) if state.child else None
+            claim = self.reporter.adopted(state.task_run_id, state.epoch)
+            if claim is None:
+                if child is not None:
+                    child.kill()
+                state.discard()
+            else:
+                work.append(functools.partial(self._carry_out, claim, child, state))
+        for script in by_key.values():
+            crash.reach("adopt.middle")
+            claim = None if script.spec["after"].get("block") else self.reporter.adopted(*script.key)
+            if claim is None:
+                script.kill()
+            else:
+                work.append(functools.partial(self._carry_out, claim, script))
+        return work
 
 
 def _time_limit(running: Running) -> float | None:

@@ -127,6 +127,16 @@ def _structured(name: str, text: Any) -> Any:
         ) from None
 
 
+def rendered_text_list(name: str, rendered: Any) -> list[str]:
+    """A rendered property that must be a list of texts; text is read as a JSON list. Raises ``RunFailed``."""
+    if rendered in (None, ""):
+        return []
+    value = _structured(name, rendered)
+    if not isinstance(value, list | tuple):
+        raise RunFailed(f"property `{name}` must be a list", code="invalid_property")
+    return [str(item) for item in value]
+
+
 def explain(error: ValidationError) -> str:
     """A validation error as one line: property, what is wrong, what was seen."""
     found = []

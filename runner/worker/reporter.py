@@ -38,13 +38,23 @@ class Reporter(Protocol):
         """Take the attempt, or None when it is somebody else's, out of date or no longer wanted."""
         ...
 
-    def started(self, claim: Claim, event: AttemptStarted) -> None: ...
+    def adopted(self, task_run_id: str, epoch: int) -> Claim | None:
+        """The claim of an attempt that an earlier process of this worker had taken; None when it is out of date."""
+        ...
+
+    def started(self, claim: Claim, event: AttemptStarted) -> None:
+        """Note what became known after the claim: process, task runner. The claim itself made the attempt RUNNING."""
+        ...
 
     def finished(self, claim: Claim, event: AttemptFinished | BlockFinished, metrics: Sequence[Metric] = ()) -> None:
         """Record the end exactly once; a stale epoch is kept as ``late_result`` and changes nothing.
 
         Raises ``Unavailable`` while the database is down: keep the result in the spool and try again.
         """
+        ...
+
+    def lost(self, claim: Claim, reason: str) -> None:
+        """Nobody knows how the attempt ended (its supervisor was killed): ``onWorkerLost`` decides what follows."""
         ...
 
     def logs(self, lines: Sequence[LogLine]) -> None:

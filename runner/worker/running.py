@@ -1,4 +1,4 @@
-"""What a running task sees: the ``RunContext`` of one attempt. Claiming, time limits and reporting are in ``attempt``."""
+"""What a running task sees: the ``RunContext`` of one attempt. Claiming, limits and reporting are in ``attempt``."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ from runner.worker.limits import Limits
 from runner.worker.loglines import LogSink
 from runner.worker.properties import render_properties
 from runner.worker.reporter import Claim
+from runner.worker.slots import Slots
 from runner.worker.supervisor import Script, Spawner, remove_folder
 
 if TYPE_CHECKING:
+    from namespaces.flows.catalog import Catalog
     from runner.tasks import Implementation
 
 
@@ -68,13 +70,18 @@ class Services:
     world: Callable[[Claim], World]
     clock: Clock
     spawner: Spawner
-    types: Callable[[str], type[PluginType] | None]
-    """The class of a canonical type name, from the catalog."""
+    catalog: Catalog
     limits: Limits = field(default_factory=Limits)
     settings: TaskSettings = field(default_factory=TaskSettings)
     deadlines: Deadlines = field(default_factory=Deadlines)
+    slots: Slots = field(default_factory=lambda: Slots(Limits().subprocesses))
     egress: Any = None
     """The rules of ``runner.egress`` for requests of tasks; None: the defaults."""
+
+    def task_type(self, name: str) -> type[PluginType] | None:
+        """The class that declares a type; None for an unknown one."""
+        entry = self.catalog.resolve(name)
+        return None if entry is None else entry.cls
 
 
 class Running:
@@ -105,11 +112,14 @@ class Running:
         self.metrics: list[Metric] = []
         self.info: dict[str, Any] = {}
         self.timeout_s: float | None = None
+        self.ended = False
+        self.block = False
+        """Whether this is a child of a WorkingDirectory."""
         self.run_nested: Callable[[Task], Output] | None = None
         """Runs another task in this attempt's place (TemplatedTask)."""
-        self.on_start: Callable[[Mapping[str, Any]], None] = lambda info: None
+        self.on_start: Callable[[Mapping[str, Any]], object] = dict
         """Called once the process of a script is registered."""
-        self._seen = seen
+        self.seen = seen
         self._extra: dict[str, Any] = {}
         self._folder = folder
         self._shared = folder is not None
@@ -121,7 +131,7 @@ class Running:
 
     @property
     def variables(self) -> Mapping[str, Any]:
-        return {**self._seen.variables, **self._extra} if self._extra else self._seen.variables
+        return {**self.seen.variables, **self._extra} if self._extra else self.seen.variables
 
     def offer(self, **extra: Any) -> None:
         """Let expressions of this task see these variables as well."""
@@ -131,21 +141,28 @@ class Running:
         variables = self.variables if extra is None else {**self.variables, **extra}
         try:
             if isinstance(value, str):
-                return self.services.renderer.render(value, variables, self._seen.ports) if "{" in value else value
+                return self.services.renderer.render(value, variables, self.seen.ports) if "{" in value else value
             if isinstance(value, dict | list | tuple):
-                return self.services.renderer.render_value(value, variables, self._seen.ports)
+                return self.services.renderer.render_value(value, variables, self.seen.ports)
             return value
         finally:
             self.learn_secrets()
 
     def render_typed(self, text: str) -> Any:
         try:
-            return self.services.renderer.render_typed(text, self.variables, self._seen.ports)
+            return self.services.renderer.render_typed(text, self.variables, self.seen.ports)
         finally:
             self.learn_secrets()
 
     def learn_secrets(self) -> None:
-        self.masker.add(self._seen.secrets())
+        self.masker.add(self.seen.secrets())
+
+    def hide(self, text: str) -> None:
+        """Treat this text as a secret from now on: masked in what is written, sealed where it is kept."""
+        self.masker.add([text])
+        known = self.seen.secrets()
+        if isinstance(known, set):
+            known.add(text)
 
     def properties(self, implementation: Implementation, task_type: type[PluginType] | None) -> Any:
         """The task's own properties, rendered and converted; the plain map when no class declares them."""
@@ -258,6 +275,7 @@ class Running:
         """Remove what the attempt left on this host."""
         if self._script is not None:
             self._script.close()
+            self._script = None
         home = self.services.spawner.root / f"{self.task_run_id}-{self.epoch}"
         if home.exists():
             remove_folder(home)

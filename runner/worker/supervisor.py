@@ -1,6 +1,6 @@
 """The owner's side of scripts: start a supervisor, follow its log, stop it, read its result, adopt it after a restart.
 
-What happens between fork and the result is in ``supervisor_bare``; what a script task is, in ``runner.tasks.scripts``.
+What happens between fork and the result is in ``bare``; what a script task is, in ``runner.tasks.scripts``.
 """
 
 from __future__ import annotations
@@ -23,13 +23,23 @@ from typing import Any
 
 from namespaces import crash
 from namespaces.errors import Unavailable
-from runner.worker import supervisor_bare as bare
+from runner.worker.bare import processes, spool
 from runner.worker.limits import Limits
 
 log = logging.getLogger(__name__)
 
 Frame = tuple[int, int, int, bytes]
 """Number, microseconds since 1970, stream (1 stdout, 2 stderr, 3 marker of dropped lines), the line's bytes."""
+
+OnFrames = Callable[[list[Frame]], None]
+
+POLL_S = 0.1
+"""How often an adopted attempt is looked at: nothing tells us of its news."""
+
+_SOURCES = Path(__file__).resolve().parents[2]
+_PROGRAM = (
+    "import sys; sys.path.append(sys.argv[1]); from runner.worker.bare.program import main; main(int(sys.argv[2]))"
+)
 
 _READ = 1 << 20
 _TRASH = ".gone-"
@@ -79,7 +89,6 @@ class Script:
         self._offset = 0
         self._rest = b""
         self._lock = threading.Lock()
-        self._stop = threading.Event()
         self._told = b""
 
     @property
@@ -88,7 +97,6 @@ class Script:
 
     def stop(self) -> None:
         """Ask for the end: TERM, grace time, KILL. Returns at once; the result says ``killed``."""
-        self._stop.set()
         with self._lock:
             if self._owner is not None:
                 try:
@@ -98,23 +106,26 @@ class Script:
                     pass
         self._signal(signal.SIGTERM)
 
-    def follow(self, on_frames: Callable[[list[Frame]], None], idle: Callable[[], None], idle_s: float = 0.1) -> None:
-        """Hand every new line on until the script has ended; ``idle`` is called at least every ``idle_s`` seconds."""
+    def follow(self, on_frames: OnFrames, ready: Callable[[], bool] = lambda: True) -> None:
+        """Hand every new line on until the script has ended. While ``ready`` says no, lines wait in the spool."""
         if self._owner is not None:
-            self._follow_socket(self._owner, on_frames, idle, idle_s)
+            self._follow_socket(self._owner, on_frames, ready)
         else:
-            self._follow_files(on_frames, idle, idle_s)
-        while frames := self._read():
-            on_frames(frames)
+            self._follow_files(on_frames, ready)
+        while True:
+            if not ready():
+                time.sleep(POLL_S)
+            elif frames := self._read():
+                on_frames(frames)
+            else:
+                return
 
-    def _follow_socket(
-        self, owner: socket.socket, on_frames: Callable[[list[Frame]], None], idle: Callable[[], None], idle_s: float
-    ) -> None:
+    def _follow_socket(self, owner: socket.socket, on_frames: OnFrames, ready: Callable[[], bool]) -> None:
         poll = select.poll()
         poll.register(owner, select.POLLIN | select.POLLHUP)
+        behind = False
         while True:
-            ready = poll.poll(idle_s * 1000)
-            if ready:
+            if poll.poll(POLL_S * 1000 if behind else None):
                 try:
                     words = owner.recv(65536)
                 except OSError:
@@ -124,20 +135,20 @@ class Script:
                     self._told = data
                 if not words or end:
                     return
-                if frames := self._read():
-                    on_frames(frames)
-            idle()
+            behind = not ready()
+            if not behind and (frames := self._read()):
+                on_frames(frames)
+                behind = True
 
-    def _follow_files(self, on_frames: Callable[[list[Frame]], None], idle: Callable[[], None], idle_s: float) -> None:
+    def _follow_files(self, on_frames: OnFrames, ready: Callable[[], bool]) -> None:
         begun = time.monotonic()
         while not (self.folder / "result.json").exists():
-            if frames := self._read():
+            if ready() and (frames := self._read()):
                 on_frames(frames)
             registered = (self.folder / "pid").exists()
             if not self.alive() and (registered or time.monotonic() - begun > 1):
                 return
-            idle()
-            self._stop.wait(idle_s) if not self._stop.is_set() else time.sleep(idle_s)
+            time.sleep(POLL_S)
 
     def _read(self) -> list[Frame]:
         try:
@@ -152,9 +163,9 @@ class Script:
         data = self._rest + new
         self._offset += fresh
         frames: list[Frame] = []
-        at, size = 0, bare.FRAME.size
+        at, size = 0, spool.FRAME.size
         while len(data) - at >= size:
-            number, micros, stream, length = bare.FRAME.unpack_from(data, at)
+            number, micros, stream, length = spool.FRAME.unpack_from(data, at)
             if len(data) - at - size < length:
                 break
             frames.append((number, micros, stream, data[at + size : at + size + length]))
@@ -175,17 +186,14 @@ class Script:
         except (OSError, ValueError):
             return None
         pid = int(data["pid"])
-        if data["boot"] != bare.boot_id() or bare.process_start(pid) != data["start"]:
+        if data["boot"] != processes.boot_id() or processes.process_start(pid) != data["start"]:
             return None
         return pid
 
     def _signal(self, number: int) -> None:
         pid = self._pid()
         if pid is not None:
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                pass
+            processes.send([pid], number)
 
     def result(self) -> ScriptResult:
         """How it ended; ``lost`` when the supervisor died without a word (what it left behind is killed here)."""
@@ -214,11 +222,11 @@ class Script:
 
     def _kill_marked(self) -> None:
         for _ in range(500):
-            pids = bare.marked(*self.key)
+            pids = processes.marked(*self.key)
             if not pids:
                 return
-            bare.send(pids, signal.SIGSTOP)
-            bare.send(pids, signal.SIGKILL)
+            processes.send(pids, signal.SIGSTOP)
+            processes.send(pids, signal.SIGKILL)
             time.sleep(0.01)
 
     def close(self) -> None:
@@ -236,10 +244,10 @@ class Script:
         """End a script nobody wants any more, without waiting for its manners, and remove its spool."""
         pid = self._pid()
         if pid is not None:
-            bare.send([pid], signal.SIGSTOP)
-            below = bare.descendants(pid)
-            bare.send(below, signal.SIGSTOP)
-            bare.send([*below, *bare.descendants(pid), pid], signal.SIGKILL)
+            processes.send([pid], signal.SIGSTOP)
+            below = processes.descendants(pid)
+            processes.send(below, signal.SIGSTOP)
+            processes.send([*below, *processes.descendants(pid), pid], signal.SIGKILL)
         self._kill_marked()
         self.discard()
 
@@ -357,7 +365,7 @@ class Spawner:
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [self._python, "-I", "-S", bare.__file__, str(theirs.fileno())],
+                [self._python, "-I", "-S", "-c", _PROGRAM, str(_SOURCES), str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -413,6 +421,8 @@ class Spawner:
             try:
                 spec = json.loads((folder / "spec.json").read_bytes())
             except (OSError, ValueError):
+                if (folder / "block.json").exists():
+                    continue
                 shutil.rmtree(folder, ignore_errors=True)
                 continue
             found.append(Script(folder, spec, None))

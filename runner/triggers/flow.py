@@ -1,0 +1,464 @@
+"""What a Flow trigger decides: does an upstream execution satisfy it, what has it seen so far, does it fire now?
+
+In two halves: ``match`` renders and remembers nothing, ``combine`` remembers and renders nothing. No rows here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+
+import orjson
+
+from namespaces.flows.model import Condition, Trigger
+from runner.triggers.conditions import (
+    ConditionError,
+    Render,
+    Subject,
+    Upstream,
+    holds,
+    judge,
+    kind_of,
+    label_pairs,
+    parts_of,
+    rendered,
+    states,
+    truthy,
+)
+from runner.triggers.windows import Window, WindowType, of_depends_on, of_preconditions
+
+DEFAULT_STATES = frozenset({"SUCCESS", "WARNING", "FAILED", "KILLED", "CANCELLED", "RETRIED", "SKIPPED", "PAUSED"})
+SEEN = 100
+"""Announcements remembered, so that one that comes twice is not counted twice."""
+SILENT_KINDS = frozenset({"LOOP", "TEST", "PLAYGROUND"})
+"""Executions that no Flow trigger hears of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One thing that has to happen. ``key`` names it by its content, so that editing one forgets only that one."""
+
+    key: str
+    namespace: str | None = None
+    flow_id: str | None = None
+    states: frozenset[str] | None = None
+    labels: tuple[tuple[str, Any], ...] = ()
+    when: str | None = None
+    condition: Condition | None = None
+    filters: tuple[Mapping[str, Any], ...] = ()
+    any_filter: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """Entries of which ``needed`` must be satisfied within one window.
+
+    ``keeps``: what is satisfied stays so after firing, and every later match fires again. ``once``: it fires at
+    most once in a window. Else firing empties the memory, and all that is needed has to happen again.
+    """
+
+    id: str
+    entries: tuple[Entry, ...]
+    needed: int
+    window: Window | None = None
+    keeps: bool = False
+    once: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listening:
+    """A Flow trigger ready to be asked. ``scoped`` outputs stand below their flow (2.x), else they are merged."""
+
+    namespace: str
+    flow_id: str
+    trigger: Trigger
+    states: frozenset[str] = DEFAULT_STATES
+    conditions: tuple[Condition, ...] = ()
+    gates: tuple[Gate, ...] = ()
+    scoped: bool = False
+    on_miss: Mapping[str, Any] | None = None
+    flows: frozenset[tuple[str, str]] | None = None
+    """The only flows whose executions can matter; None: any."""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.namespace, self.flow_id, self.trigger.id
+
+    @property
+    def deadline(self) -> Window | None:
+        """The window whose passing is a miss, when somebody wants to know."""
+        gate = next((gate for gate in self.gates if gate.window is not None and gate.window.has_deadline), None)
+        return gate.window if gate is not None and self.on_miss is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Which entries an execution satisfies, gate by gate. ``hears``: the trigger has to look at it at all."""
+
+    hears: bool
+    gates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Combined:
+    """``memory`` is what to keep. ``sources`` are ``{namespace, flowId, outputs}`` of all upstreams, oldest first."""
+
+    fires: bool
+    memory: Mapping[str, Any]
+    sources: tuple[Mapping[str, Any], ...] = ()
+
+
+def read(namespace: str, flow_id: str, trigger: Trigger, zone: tzinfo = UTC) -> Listening:
+    """The trigger as declared. Raises ``ConditionError`` for windows that make no sense."""
+    properties = trigger.properties
+    plain = tuple(c for c in trigger.conditions if kind_of(c.type) != "MultipleCondition")
+    gates = [
+        _multiple(condition, index, zone)
+        for index, condition in enumerate(c for c in trigger.conditions if kind_of(c.type) == "MultipleCondition")
+    ]
+    preconditions, depends_on = properties.get("preconditions"), properties.get("dependsOn")
+    if preconditions:
+        gates.append(_preconditions(preconditions, zone))
+    if depends_on:
+        gates.append(_depends_on(properties, depends_on, zone))
+    listening = Listening(
+        namespace=namespace,
+        flow_id=flow_id,
+        trigger=trigger,
+        states=states(properties["states"]) if properties.get("states") else DEFAULT_STATES,
+        conditions=plain,
+        gates=tuple(gates),
+        scoped=bool(depends_on),
+        on_miss=properties.get("onMiss"),
+    )
+    return replace(listening, flows=_flows(listening))
+
+
+def _flows(listening: Listening) -> frozenset[tuple[str, str]] | None:
+    """The flows that are named literally everywhere, so that others need not be looked at."""
+    named = _named(listening.conditions)
+    if named is not None:
+        return frozenset(named)
+    found: set[tuple[str, str]] = set()
+    for gate in listening.gates:
+        for entry in gate.entries:
+            if entry.condition is not None:
+                here = _named((entry.condition,))
+            else:
+                here = {(entry.namespace, entry.flow_id)} if entry.namespace and entry.flow_id else None
+            if here is None:
+                return None
+            found |= here
+    return frozenset(found) if listening.gates else None
+
+
+def _named(conditions: Iterable[Condition]) -> set[tuple[str, str]] | None:
+    for condition in conditions:
+        if kind_of(condition.type) in ("ExecutionFlow", "FlowCondition"):
+            namespace, flow_id = condition.properties.get("namespace"), condition.properties.get("flowId")
+            if all(isinstance(part, str) and "{" not in part for part in (namespace, flow_id)):
+                return {(str(namespace), str(flow_id))}
+    return None
+
+
+def _key(*parts: Any) -> str:
+    content = orjson.dumps(parts, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+    return hashlib.blake2b(content, digest_size=9).hexdigest()
+
+
+def _multiple(condition: Condition, index: int, zone: tzinfo) -> Gate:
+    properties = condition.properties
+    window = properties.get("timeWindow") or {
+        key: properties[key] for key in ("window", "windowAdvance") if properties.get(key) is not None
+    }
+    entries = tuple(Entry(key=f"c:{name}", condition=part) for name, part in parts_of(condition).items())
+    return Gate(
+        id=f"multiple:{properties.get('id', index)}",
+        entries=entries,
+        needed=len(entries),
+        window=of_preconditions(window, zone),
+        keeps=properties.get("resetOnSuccess") is False,
+    )
+
+
+def _flow_entry(written: Mapping[str, Any]) -> Entry:
+    return Entry(
+        key=_key("flow", dict(written)),
+        namespace=written.get("namespace"),
+        flow_id=written.get("flowId"),
+        states=states(written["states"]) if written.get("states") else None,
+        labels=tuple(label_pairs(written.get("labels"))),
+        when=written.get("when"),
+    )
+
+
+def _preconditions(written: Mapping[str, Any], zone: tzinfo) -> Gate:
+    entries = [_flow_entry(flow) for flow in written.get("flows") or ()]
+    for where in written.get("where") or ():
+        entries.append(
+            Entry(
+                key=_key("where", dict(where)),
+                filters=tuple(where.get("filters") or ()),
+                any_filter=where.get("operand") == "OR",
+            )
+        )
+    return Gate(
+        id=f"preconditions:{written.get('id', '')}",
+        entries=tuple(entries),
+        needed=len(entries),
+        window=of_preconditions(written.get("timeWindow"), zone),
+        keeps=written.get("resetOnSuccess") is False,
+    )
+
+
+def _depends_on(properties: Mapping[str, Any], written: Sequence[Mapping[str, Any]], zone: tzinfo) -> Gate:
+    entries = tuple({entry.key: entry for entry in map(_flow_entry, written)}.values())
+    mode = properties.get("mode") or "ALL"
+    needed = len(entries) if mode == "ALL" else 1 if mode == "ANY" else int(properties.get("minSatisfied") or 1)
+    window = properties.get("window")
+    return Gate(
+        id="dependsOn",
+        entries=entries,
+        needed=min(needed, len(entries)),
+        window=of_depends_on(window, zone) if window else None,
+        once=bool(window) and str(window.get("fireOnce", False)).lower() == "true",
+    )
+
+
+def hears(listening: Listening, upstream: Upstream) -> bool:
+    """Whether the execution can matter at all, before anything is loaded or rendered.
+
+    The own flow's executions never do, so that a flow cannot start itself for ever.
+    """
+    flow = (upstream.namespace, upstream.flow_id)
+    return (
+        flow != (listening.namespace, listening.flow_id)
+        and upstream.state in listening.states
+        and upstream.kind not in SILENT_KINDS
+        and (listening.flows is None or flow in listening.flows)
+    )
+
+
+def match(listening: Listening, subject: Subject, when_variables: Mapping[str, Any], render: Render) -> Match:
+    """What the execution of ``subject`` satisfies. Errors of conditions count as false and are told.
+
+    ``when_variables`` is the context of ``when`` (trigger and entry): the upstream's own values at the root.
+    """
+    upstream = subject.upstream
+    if upstream is None or not hears(listening, upstream):
+        return Match(False)
+    verdict = judge(listening.conditions, None, subject, render)
+    errors = [verdict.error] if verdict.error else []
+    if verdict.holds and listening.trigger.when is not None:
+        verdict = judge((), listening.trigger.when, Subject(upstream=upstream, variables=when_variables), render)
+        errors += [verdict.error] if verdict.error else []
+    if not verdict.holds:
+        return Match(False, error="; ".join(errors) or None)
+    found: dict[str, tuple[str, ...]] = {}
+    for gate in listening.gates:
+        satisfied = []
+        for entry in gate.entries:
+            try:
+                if _satisfies(entry, subject, when_variables, render):
+                    satisfied.append(entry.key)
+            except ConditionError as error:
+                errors.append(error.message)
+        found[gate.id] = tuple(satisfied)
+    return Match(True, found, "; ".join(errors) or None)
+
+
+def _satisfies(entry: Entry, subject: Subject, when_variables: Mapping[str, Any], render: Render) -> bool:
+    upstream = subject.upstream
+    assert upstream is not None
+    if entry.condition is not None:
+        return holds(entry.condition, subject, render)
+    if entry.filters:
+        results = (_filter(one, subject, render) for one in entry.filters)
+        return any(results) if entry.any_filter else all(results)
+    if entry.namespace is not None and entry.namespace != upstream.namespace:
+        return False
+    if entry.flow_id is not None and entry.flow_id != upstream.flow_id:
+        return False
+    if entry.states is not None and upstream.state not in entry.states:
+        return False
+    have = set(upstream.labels)
+    if any((key, rendered(value, subject.variables, render)) not in have for key, value in entry.labels):
+        return False
+    return entry.when is None or truthy(rendered(entry.when, when_variables, render))
+
+
+def _filter(written: Mapping[str, Any], subject: Subject, render: Render) -> bool:
+    upstream = subject.upstream
+    assert upstream is not None
+    name, kind = written.get("field"), str(written.get("type"))
+    values = [rendered(value, subject.variables, render) for value in written.get("values") or ()]
+    value: str | None = None
+    if written.get("value") is not None:
+        value = rendered(written["value"], subject.variables, render)
+    if name == "EXPRESSION":
+        seen: str | None = value
+        value = values[0] if values else None
+    else:
+        seen = {"FLOW_ID": upstream.flow_id, "NAMESPACE": upstream.namespace, "STATE": upstream.state}.get(str(name))
+    return _compare(kind, seen, value, values)
+
+
+def _compare(kind: str, seen: str | None, value: str | None, values: Sequence[str]) -> bool:
+    text = seen or ""
+    match kind:
+        case "EQUAL_TO":
+            return text == value
+        case "NOT_EQUAL_TO":
+            return text != value
+        case "IN":
+            return text in values
+        case "NOT_IN":
+            return text not in values
+        case "IS_TRUE":
+            return text.strip().lower() == "true"
+        case "IS_FALSE":
+            return text.strip().lower() == "false"
+        case "IS_NULL":
+            return text == ""
+        case "IS_NOT_NULL":
+            return text != ""
+        case "STARTS_WITH":
+            return text.startswith(value or "")
+        case "ENDS_WITH":
+            return text.endswith(value or "")
+        case "CONTAINS":
+            return (value or "") in text
+        case "REGEX":
+            try:
+                return re.fullmatch(value or "", text) is not None
+            except re.error as error:
+                raise ConditionError(f"'{value}' is not a regular expression: {error}") from None
+    raise ConditionError(f"unknown filter type '{kind}'")
+
+
+def combine(
+    listening: Listening, memory: Mapping[str, Any] | None, matched: Match, upstream: Upstream, *, at: datetime, event: str
+) -> Combined:
+    """Add what was matched to the memory and tell whether the trigger fires.
+
+    ``at`` is when the execution reached its state, ``event`` names that announcement: the same one again changes
+    nothing. Without gates every execution that is heard fires.
+    """
+    kept: dict[str, Any] = dict(memory or {})
+    if not matched.hears or event in kept.get("seen", ()):
+        return Combined(False, kept)
+    if not listening.gates:
+        return Combined(True, kept, (_source(upstream, at),))
+    new = False
+    complete = True
+    open_gates: dict[str, dict[str, Any]] = {}
+    sources: list[Mapping[str, Any]] = []
+    for gate in listening.gates:
+        place = _place(gate, kept.get("gates", {}).get(gate.id), at)
+        if place is None:
+            complete = False
+            continue
+        satisfied = place["satisfied"]
+        for key in matched.gates.get(gate.id, ()):
+            satisfied[key] = _source(upstream, at)
+            new = True
+        open_gates[gate.id] = place
+        if len(satisfied) < gate.needed or (gate.once and place.get("fired")):
+            complete = False
+        sources.extend(satisfied.values())
+    fires = new and complete
+    if fires:
+        for gate in listening.gates:
+            open_gates[gate.id]["fired"] = True
+            if not gate.keeps:
+                open_gates[gate.id]["satisfied"] = {}
+    if new:
+        kept["gates"] = {**kept.get("gates", {}), **open_gates}
+        kept["seen"] = [*kept.get("seen", ())[-(SEEN - 1) :], event]
+    ordered = sorted({s["id"]: s for s in sources}.values(), key=lambda source: source["at"])
+    return Combined(fires, kept, tuple(ordered) if fires else ())
+
+
+def _place(gate: Gate, remembered: Mapping[str, Any] | None, at: datetime) -> dict[str, Any] | None:
+    """The gate's memory for the window of ``at``: what is left of the old one, or a fresh one; None outside of all."""
+    known = {entry.key for entry in gate.entries}
+    before = dict(remembered or {})
+    satisfied = {key: value for key, value in (before.get("satisfied") or {}).items() if key in known}
+    window = gate.window
+    if window is None:
+        return {"satisfied": satisfied}
+    if window.type is WindowType.SLIDING:
+        oldest = (at - window.length).isoformat()
+        return {"satisfied": {key: value for key, value in satisfied.items() if value["at"] > oldest}}
+    bounds = window.bounds(at)
+    if bounds is None:
+        return None
+    start = bounds[0].isoformat()
+    if before.get("window") != start:
+        return {"window": start, "satisfied": {}}
+    return {"window": start, "satisfied": satisfied, "fired": bool(before.get("fired"))}
+
+
+def _source(upstream: Upstream, at: datetime) -> dict[str, Any]:
+    return {
+        "id": upstream.id,
+        "namespace": upstream.namespace,
+        "flowId": upstream.flow_id,
+        "outputs": dict(upstream.outputs or {}),
+        "at": at.astimezone(UTC).isoformat(),
+    }
+
+
+def fired_in(memory: Mapping[str, Any] | None, start: datetime) -> bool:
+    """Whether the trigger has fired in the window that began at ``start`` (for ``onMiss``)."""
+    wanted = start.isoformat()
+    gates = (memory or {}).get("gates", {})
+    return any(gate.get("window") == wanted and gate.get("fired") for gate in gates.values())
+
+
+def variables(
+    listening: Listening, upstream: Upstream, sources: Sequence[Mapping[str, Any]], iso: Any
+) -> dict[str, Any]:
+    """``trigger.*`` of the new execution: the last matching upstream, and the outputs of all of them.
+
+    ``iso`` turns a moment into text.
+    """
+    found: dict[str, Any] = {
+        "executionId": upstream.id,
+        "namespace": upstream.namespace,
+        "flowId": upstream.flow_id,
+        "flowRevision": upstream.revision,
+        "state": upstream.state,
+        "executionLabels": dict(reversed(upstream.labels)),
+        "outputs": _outputs(listening, upstream, sources),
+        "firstFailedTaskId": upstream.first_failed_task_id,
+        "lastTaskId": upstream.last_task_id,
+    }
+    if upstream.started_at is not None:
+        found["startDate"] = iso(upstream.started_at)
+    if upstream.ended_at is not None:
+        found["endDate"] = iso(upstream.ended_at)
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _outputs(listening: Listening, upstream: Upstream, sources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    if not listening.scoped:
+        merged: dict[str, Any] = {}
+        for source in sources:
+            merged.update(source["outputs"])
+        return {**merged, **(upstream.outputs or {})}
+    scoped: dict[str, Any] = dict(upstream.outputs or {})
+    for source in sources:
+        scoped[source["flowId"]] = dict(source["outputs"])
+        scoped.setdefault(source["namespace"], {})
+    for source in sources:
+        below = scoped[source["namespace"]]
+        if not isinstance(below, dict):
+            below = scoped[source["namespace"]] = {}
+        below[source["flowId"]] = dict(source["outputs"])
+    return scoped

@@ -1,0 +1,1 @@
+"""Where a script's process runs: beside the worker, or in a container."""

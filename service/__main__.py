@@ -1,0 +1,5 @@
+"""`python -m service` is `lanner`, for checkouts that are not installed."""
+
+from service.cli import main
+
+main()

@@ -1,0 +1,317 @@
+"""Routes of executions: start, read, search, follow, delete (``api.md`` 4.1). Actions are in ``execution_actions``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from flask import Response, request
+
+from namespaces import revisions
+from namespaces.errors import BadRequest, InvalidInput, NotFound
+from runner import queries
+from runner.starting import StartRequest
+from service import stream
+from service.api import filters, flow_shapes
+from service.api.answers import answer, csv, empty, paged
+from service.api.context import (
+    flag,
+    json_list,
+    label_pairs,
+    lanner,
+    number,
+    optional_instant,
+    optional_number,
+    page,
+    required,
+)
+from service.api.outputs import load_outputs
+from service.api.routes import Resource
+from service.api.uploads import file_parts, submitted
+from service.auth.principal import require_here
+
+resource = Resource("executions")
+
+LONGEST_WAIT_S = 3600.0
+
+
+# ---------------------------------------------------------------------- starting
+
+
+@resource.on("POST", "/executions/<namespace>/<flow_id>", "/executions/trigger/<namespace>/<flow_id>")
+def create(namespace: str, flow_id: str) -> Response:
+    """Start a flow; the answer has the execution as it is now, or (``wait``) once it has ended or pauses."""
+    wiring = lanner()
+    revision = optional_number("revision")
+    labels = label_pairs(request.args.getlist("labels"))
+    key = request.headers.get("Idempotency-Key") or None
+    schedule_date = optional_instant("scheduleDate")
+    breakpoints = tuple(part for part in request.args.get("breakpoints", "").split(",") if part)
+    with submitted(_file_inputs(namespace, flow_id, revision)) as given:
+        started = wiring.executions.start(
+            StartRequest(
+                namespace=namespace,
+                flow_id=flow_id,
+                revision=revision,
+                inputs=given.inputs,
+                labels=labels,
+                schedule_date=schedule_date,
+                idempotency_key=key,
+                body_hash=given.digest if key else "",
+                breakpoints=breakpoints,
+                kind=request.args.get("kind", "NORMAL"),
+            )
+        )
+    if flag("wait"):
+        wiring.executions.wait(started.execution_id, timeout_s=LONGEST_WAIT_S)
+    shape = shape_of(started.execution_id)
+    shape["url"] = url_of(namespace, flow_id, started.execution_id)
+    if started.replayed:
+        return answer(shape, Lanner_Replayed="true")
+    return answer(shape)
+
+
+def _file_inputs(namespace: str, flow_id: str, revision: int | None) -> list[str] | None:
+    """Ids of the flow's FILE inputs, needed only to tell the two forms of file parts apart."""
+    if not file_parts():
+        return None
+    wiring = lanner()
+
+    def read(connection: Any) -> list[str]:
+        flow = wiring.registry.flow(connection, namespace, flow_id, revision)
+        return [one.id for one in flow.inputs]
+
+    found: list[str] = wiring.database.read(read)
+    return found
+
+
+def url_of(namespace: str, flow_id: str, execution_id: str) -> str:
+    base = (lanner().settings.server.url or request.host_url).rstrip("/")
+    return f"{base}/ui/main/executions/{namespace}/{flow_id}/{execution_id}"
+
+
+def shape_of(execution_id: str, *, light: bool = False, rewind: str | None = None) -> dict[str, Any]:
+    """The execution's JSON as of now, or (``rewind``) as it last entered a state. Raises ``NotFound``."""
+    wiring = lanner()
+    now = wiring.clock.now()
+    load = load_outputs(wiring)
+    found: dict[str, Any] | None = wiring.database.read(
+        lambda c: queries.execution(c, execution_id, now=now, light=light, load=load, rewind=rewind)
+    )
+    if found is None:
+        raise NotFound(f"execution '{execution_id}' does not exist")
+    return found
+
+
+def require_execution(execution_id: str) -> Any:
+    """Head of an execution the caller may see. Raises ``NotFound``."""
+    head = lanner().database.read(lambda c: queries.head(c, execution_id))
+    if head is None:
+        raise NotFound(f"execution '{execution_id}' does not exist")
+    require_here(head.namespace)
+    return head
+
+
+@resource.on("POST", "/executions/<namespace>/<flow_id>/validate")
+def validate(namespace: str, flow_id: str) -> Response:
+    with submitted(_file_inputs(namespace, flow_id, optional_number("revision"))) as given:
+        flow, resolved = lanner().executions.validate_inputs(
+            namespace, flow_id, optional_number("revision"), given.inputs
+        )
+    return answer(validated(flow, resolved))
+
+
+def validated(flow: Any, resolved: Any) -> dict[str, Any]:
+    """What each input resolves to, and its problems."""
+    by_input: dict[str, list[str]] = {}
+    for problem in resolved.problems:
+        name = problem.partition("`")[2].partition("`")[0]
+        by_input.setdefault(name, []).append(problem)
+    values: dict[str, Any] = dict(resolved.values)
+    rows = []
+    for declared in flow.inputs:
+        value: Any = values
+        for part in declared.id.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        row: dict[str, Any] = {
+            "input": {**declared.written, "id": declared.id, "type": declared.type, "required": declared.required},
+            "enabled": True,
+            "isDefault": False,
+            "errors": [{"message": text} for text in by_input.get(declared.id, [])],
+        }
+        if value is not None:
+            row["value"] = "******" if declared.id in resolved.secret_ids else value
+        rows.append(row)
+    return {"id": flow.id, "namespace": flow.namespace, "inputs": rows, "checks": []}
+
+
+# ---------------------------------------------------------------------- reading
+
+
+@resource.on("GET", "/executions/<execution_id>")
+def get(execution_id: str) -> Response:
+    shape = shape_of(execution_id, light=flag("light"))
+    require_here(shape["namespace"])
+    return answer(shape)
+
+
+@resource.on("GET", "/executions/search")
+def search() -> Response:
+    return _search(filters.read(filters.EXECUTIONS, lanner().clock.now()))
+
+
+def _search(wanted: filters.Filters) -> Response:
+    wiring = lanner()
+    asked = page()
+    now = wiring.clock.now()
+    load = load_outputs(wiring)
+    rows, total = wiring.database.read(
+        lambda c: queries.search_executions(
+            c,
+            wanted,
+            asked,
+            now=now,
+            light=flag("light"),
+            date_filter=request.args.get("dateFilter", "START_DATE"),
+            load=load,
+        )
+    )
+    return paged(rows, total)
+
+
+@resource.on("GET", "/executions")
+def of_flow() -> Response:
+    """v0/v1: runs of one flow; the namespace is exact here."""
+    pairs = [("filters[namespace][EQUALS]", required("namespace")), ("filters[flowId][EQUALS]", required("flowId"))]
+    return _search(filters.from_pairs(pairs, filters.EXECUTIONS, lanner().clock.now()))
+
+
+@resource.on("POST", "/executions/latest")
+def latest() -> Response:
+    flows = []
+    for one in json_list():
+        if not isinstance(one, dict):
+            raise InvalidInput("Invalid json: expected a list of {namespace, id}", code="invalid_json")
+        flows.append((str(one.get("namespace")), str(one.get("id") or one.get("flowId"))))
+    if len(flows) > 1_000:
+        raise BadRequest("at most 1,000 flows in one request")
+    return answer(lanner().database.read(lambda c: queries.latest(c, flows)))
+
+
+@resource.on("GET", "/executions/namespaces")
+def namespaces() -> Response:
+    return answer(lanner().database.read(queries.distinct_namespaces))
+
+
+@resource.on("GET", "/executions/namespaces/<namespace>/flows")
+def flows_of(namespace: str) -> Response:
+    from namespaces.errors import InvalidFlow
+
+    registry = lanner().registry
+    found = []
+    for stored in lanner().database.read(lambda c: revisions.of_namespace(c, namespace)):
+        try:
+            found.append(flow_shapes.for_execution(registry.parsed(stored)))
+        except InvalidFlow as error:
+            found.append({"id": stored.id, "namespace": stored.namespace, "tasks": [], "exception": error.message})
+    return answer(found)
+
+
+@resource.on("GET", "/executions/flows/<namespace>/<flow_id>")
+def flow_for_execution(namespace: str, flow_id: str) -> Response:
+    revision = optional_number("revision")
+    flow = lanner().database.read(lambda c: lanner().registry.flow(c, namespace, flow_id, revision))
+    return answer(flow_shapes.for_execution(flow))
+
+
+@resource.on("GET", "/executions/<execution_id>/flow")
+def flow_of(execution_id: str) -> Response:
+    head = require_execution(execution_id)
+    flow = lanner().database.read(lambda c: lanner().registry.flow(c, head.namespace, head.flow_id, head.revision))
+    return answer(flow_shapes.for_execution(flow))
+
+
+@resource.on("GET", "/executions/<execution_id>/follow")
+def follow(execution_id: str) -> Response:
+    """``start``, then ``progress`` on each change, then ``end``; a finished execution has one ``end`` at once."""
+    require_execution(execution_id)
+    wiring = lanner()
+    database, clock, load = wiring.database, wiring.clock, load_outputs(wiring)
+
+    def look() -> tuple[int, bool] | None:
+        found: tuple[int, bool] | None = database.read(lambda c: queries.version(c, execution_id))
+        return found
+
+    def shape() -> Any:
+        now = clock.now()
+        return database.read(lambda c: queries.execution(c, execution_id, now=now, load=load))
+
+    def events(stops: Any) -> Iterator[stream.Event]:
+        state: dict[str, Any] = {"version": -1, "ended": False}
+
+        def changes() -> Iterator[stream.Event] | None:
+            if state["ended"]:
+                return None
+            found = look()
+            if found is None:
+                return None
+            if found[0] == state["version"]:
+                return iter(())
+            first = state["version"] == -1
+            state["version"], state["ended"] = found
+            value = shape()
+            if value is None:
+                return None
+            if found[1]:
+                return iter([("end", value)])
+            opening: list[stream.Event] = [("start", {"id": execution_id})] if first else []
+            return iter([*opening, ("progress", value)])
+
+        return stream.watch(wiring.nudges, f"execution:{execution_id}", changes, stops)
+
+    return stream.respond(events(stream.stopping()))
+
+
+@resource.on("DELETE", "/executions/<execution_id>")
+def delete(execution_id: str) -> Response:
+    require_execution(execution_id)
+    lanner().executions.delete(execution_id, **what_to_delete())
+    return empty(204)
+
+
+def what_to_delete() -> dict[str, bool]:
+    return {
+        "logs": flag("deleteLogs", True),
+        "metrics": flag("deleteMetrics", True),
+        "storage": flag("deleteStorage", True),
+    }
+
+
+@resource.on("GET", "/executions/export/by-query/csv")
+def export_csv() -> Response:
+    wiring = lanner()
+    wanted = filters.read(filters.EXECUTIONS, wiring.clock.now())
+    from namespaces.filters import Page
+
+    asked = Page(1, number("size", 10_000, least=1, most=100_000))
+    now = wiring.clock.now()
+    rows, _ = wiring.database.read(lambda c: queries.search_executions(c, wanted, asked, now=now, light=True))
+    table: list[tuple[Any, ...]] = [("id", "namespace", "flowId", "state", "startDate", "endDate", "duration", "labels")]
+    for row in rows:
+        state = row["state"]
+        labels = ",".join(f"{label['key']}:{label['value']}" for label in row["labels"])
+        table.append(
+            (
+                row["id"],
+                row["namespace"],
+                row["flowId"],
+                state["current"],
+                state.get("startDate"),
+                state.get("endDate"),
+                state.get("duration"),
+                labels,
+            )
+        )
+    return csv(table, "executions.csv")
+
+

@@ -1,0 +1,1 @@
+"""Who calls, and what he may do. One gate, one table; nothing here knows what a route does."""

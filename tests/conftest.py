@@ -1,0 +1,104 @@
+"""Fixtures of all tests: one per real thing. Nothing here doubles our own code."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from namespaces.clock import ManualClock
+from namespaces.store.db import Database, create_schema, open_database
+from tests.support import services
+from tests.support.gitrepo import GitRepo
+
+
+def pytest_configure() -> None:
+    # What configures a Lanner on this machine must not reach the tests.
+    for name in [name for name in os.environ if name.startswith("LANNER_")]:
+        if not name.startswith(("LANNER_TEST_", "LANNER_CI")):
+            del os.environ[name]
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def git_repo(tmp_path: Path) -> GitRepo:
+    """A bare remote and a work tree that pushes to it."""
+    return GitRepo(tmp_path)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'lanner.db'}"
+
+
+@pytest.fixture
+def postgres_url() -> Iterator[str]:
+    """A schema of its own on the PostgreSQL server, gone afterwards."""
+    url = services.require("PostgreSQL", services.POSTGRES)
+    import sqlalchemy as sa
+
+    name = f"t_{uuid.uuid4().hex[:16]}"
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool)
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE SCHEMA {name}"))
+    own = sa.make_url(url).update_query_dict({"options": f"-csearch_path={name}"})
+    try:
+        yield own.render_as_string(hide_password=False)
+    finally:
+        with engine.connect() as connection:
+            connection.execute(sa.text(f"DROP SCHEMA {name} CASCADE"))
+        engine.dispose()
+
+
+@pytest.fixture
+def sqlite_database(sqlite_url: str) -> Iterator[Database]:
+    """An SQLite file with every table."""
+    yield from _opened(sqlite_url)
+
+
+@pytest.fixture
+def postgres_database(postgres_url: str) -> Iterator[Database]:
+    """A PostgreSQL schema with every table."""
+    yield from _opened(postgres_url)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Both kinds of database in turn, empty."""
+    return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def database(request: pytest.FixtureRequest) -> Database:
+    """Both kinds of database in turn, with every table."""
+    found: Database = request.getfixturevalue(f"{request.param}_database")
+    return found
+
+
+@pytest.fixture
+def rabbitmq_url() -> str:
+    return services.require("RabbitMQ", services.RABBITMQ)
+
+
+@pytest.fixture
+def redis_url() -> str:
+    return services.require("Redis", services.REDIS)
+
+
+def _opened(url: str) -> Iterator[Database]:
+    from service.migrations.models import whole_metadata
+
+    whole_metadata()
+    opened = open_database(url)
+    create_schema(opened)
+    try:
+        yield opened
+    finally:
+        opened.close()
