@@ -259,7 +259,7 @@ def _item_type(scope: Scope, properties: dict[str, Any], place: Path) -> None:
     kind = properties.get("itemType")
     if kind == "ARRAY":
         scope.findings.error("F017", (*place, "itemType"), "`itemType` cannot be `ARRAY`")
-    elif kind is not None and kind not in INPUT_TYPES:
+    elif kind is not None and not (isinstance(kind, str) and kind in INPUT_TYPES):
         near = did_you_mean(str(kind), INPUT_TYPES)
         scope.findings.error("F002", (*place, "itemType"), f"Invalid type: {kind}{near}")
 

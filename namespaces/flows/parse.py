@@ -365,7 +365,8 @@ def _has_property(kind: str, properties: frozenset[str], key: str) -> bool:
 def _unused_defaults(scope: Scope, value: dict[str, Any]) -> None:
     assert scope.defaults is not None
     for key in ("pluginDefaults", "taskDefaults"):
-        for index, item in enumerate(value.get(key) or []):
+        written = value.get(key)
+        for index, item in enumerate(written if isinstance(written, list) else ()):
             if isinstance(item, dict) and isinstance(item.get("type"), str) and item["type"] not in scope.defaults.used:
                 message = f"no task, trigger, condition or task runner has the type {item['type']}"
                 scope.findings.warning("F109", (key, index, "type"), message)
