@@ -196,26 +196,47 @@ def release(tx: Connection, key: Key, execution_id: str, now: datetime) -> bool:
     return True
 
 
-def execution_ended(tx: Connection, execution_id: str, state: str, *, now: datetime) -> bool:
-    """An execution reached a terminal state: free the trigger it holds, and obey its trigger's ``stopAfter``.
+def concerns(connection: Connection, execution_id: str, state: str) -> bool:
+    """Whether the end of this execution changes a trigger."""
+    found = _trigger_of(connection, execution_id)
+    if found is None:
+        return False
+    key, stop_after, _ = found
+    row = triggerrows.read_state(connection, key)
+    return (row is not None and row.execution_id == execution_id) or state in stop_after
 
-    Harmless twice. True when a trigger changed: the scheduler should look.
+
+def execution_ended(tx: Connection, execution_id: str, state: str, *, now: datetime) -> bool:
+    """Free the trigger that the execution holds, and obey its trigger's ``stopAfter``. Harmless twice.
+
+    True when a trigger changed: the scheduler should look.
     """
-    row = tx.execute(
+    found = _trigger_of(tx, execution_id)
+    if found is None:
+        return False
+    key, stop_after, type_name = found
+    changed = release(tx, key, execution_id, now)
+    if state in stop_after:
+        triggerrows.ensure_state(tx, key, type_name, now)
+        triggerrows.update_state(tx, key, now, disabled=True, next_at=None)
+        changed = True
+    return changed
+
+
+def _trigger_of(connection: Connection, execution_id: str) -> tuple[Key, tuple[str, ...], str] | None:
+    """The declared trigger that started an execution, with its ``stopAfter`` and type."""
+    row = connection.execute(
         sa.select(execution_table.c.namespace, execution_table.c.flow_id, execution_table.c.trigger).where(
             execution_table.c.id == execution_id
         )
     ).one_or_none()
     trigger_id = (row.trigger or {}).get("id") if row is not None else None
     if row is None or not trigger_id:
-        return False
+        return None
     key = (row.namespace, row.flow_id, str(trigger_id))
-    changed = release(tx, key, execution_id, now)
-    written = tx.execute(
+    written = connection.execute(
         sa.select(declaration_table.c.declared, declaration_table.c.type).where(triggerrows.of(declaration_table, key))
     ).one_or_none()
-    if written is not None and state in ((written.declared or {}).get("stopAfter") or ()):
-        triggerrows.ensure_state(tx, key, written.type, now)
-        triggerrows.update_state(tx, key, now, disabled=True, next_at=None)
-        changed = True
-    return changed
+    if written is None:
+        return key, (), ""
+    return key, tuple(str(state) for state in (written.declared or {}).get("stopAfter") or ()), written.type

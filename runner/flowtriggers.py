@@ -280,7 +280,7 @@ class FlowTriggers:
         if not listening.trigger.inputs and flow.inputs and request.failed_reason is None:
             # A Flow trigger that gives no inputs starts its flow even where one is required, as Kestra does.
             _, resolved = self._executions.validate_inputs(flow.namespace, flow.id, flow.revision, {})
-            if resolved.problems and not resolved.secrets:
+            if resolved.problems and not any(declared.type == "SECRET" for declared in flow.inputs):
                 request = replace(request, values=resolved.values)
         prepared = self._executions.prepare(request)
         if prepared.failed is not None and self._log_bad_inputs:
@@ -326,7 +326,7 @@ class Announcement:
         return f"{self.upstream.id}:{self.upstream.state}:{self.number}"
 
 
-class _Changed(Exception):  # noqa: N818 - control flow, never seen outside
+class _Changed(Exception):
     """Another announcement wrote the memory first."""
 
 

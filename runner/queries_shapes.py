@@ -9,9 +9,9 @@ from typing import Any
 
 import orjson
 
-from namespaces.secrets import MARK
+from namespaces.secrets import MARK, masked
 from runner.engine.states import TERMINAL
-from runner.logs import NAMES as NAMES
+from runner.logs import NAMES
 
 TENANT = "main"
 MASK = "********"
@@ -91,17 +91,6 @@ def json_of(raw: str | None, mask: str = MASK) -> Any:
         return None
     value = orjson.loads(raw)
     return masked(value, mask) if MARK in raw else value
-
-
-def masked(value: Any, mask: str = MASK) -> Any:
-    """A copy in which every sealed secret is shown as ``mask``."""
-    if isinstance(value, dict):
-        if len(value) == 1 and MARK in value:
-            return mask
-        return {key: masked(item, mask) for key, item in value.items()}
-    if isinstance(value, list):
-        return [masked(item, mask) for item in value]
-    return value
 
 
 def labels(pairs: Iterable[Any] | None) -> list[dict[str, str]]:
@@ -196,7 +185,7 @@ def task_run(
 
 def outputs_of(row: Any, load: LoadOutputs | None) -> Any:
     if row.outputs_uri is not None and load is not None:
-        return masked(load(row.outputs_uri))
+        return masked(load(row.outputs_uri), MASK)
     return json_of(row.outputs)
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
-
-from sqlalchemy.engine import Connection
 
 from namespaces.clock import Clock
 from namespaces.registry import Registry
@@ -58,6 +55,7 @@ class Triggers:
         holder: str | None = None,
     ) -> None:
         chosen = settings or TriggerSettings()
+        self._database = database
         self._clock = clock
         self._nudges = nudges
         self.rendering = TriggerRendering(
@@ -80,9 +78,15 @@ class Triggers:
         self.webhooks = Webhooks(database, registry, executions, clock, self.rendering, rate=chosen.webhook_rate)
         self.states = TriggerStates(database, registry, clock, nudges, self.schedules)
 
-    def execution_ended(self, tx: Connection, execution_id: str, state: str) -> None:
-        """Free the trigger that the execution holds; call for every terminal state for which ``may_lock`` is true."""
-        if declared.execution_ended(tx, execution_id, state, now=self._now()):
+    def ended(self, execution_id: str, state: str) -> None:
+        """An execution reached a terminal state: free the trigger it holds, obey ``stopAfter``. Harmless twice.
+
+        Looks before it writes: most executions hold nothing.
+        """
+        if not self._database.read(lambda c: declared.concerns(c, execution_id, state)):
+            return
+        now = self._clock.now()
+        if self._database.write(lambda tx: declared.execution_ended(tx, execution_id, state, now=now)):
             self._nudges.send("triggers")
 
     def may_lock(self, facts: Facts) -> bool:
@@ -99,6 +103,3 @@ class Triggers:
         if state.terminal and self.may_lock(facts):
             return True
         return self.flow_triggers.interested(facts.namespace, facts.flow_id, state.value)
-
-    def _now(self) -> datetime:
-        return self._clock.now()

@@ -9,7 +9,7 @@ from flask import Response, request
 
 from namespaces import revisions
 from namespaces.errors import InvalidInput, Problem, Severity
-from namespaces.flows.parse import Reading, read_single_task, read_single_trigger, split_documents
+from namespaces.flows.parse import Reading, read_task, read_trigger, split_documents
 from service.api.answers import answer
 from service.api.bodies import JSON_TYPES, flow_texts, text_body
 from service.api.context import lanner, required
@@ -104,7 +104,7 @@ def _deprecations(reading: Reading) -> list[str]:
 
 
 def _single(text: str, trigger: bool) -> Response:
-    read = read_single_trigger if trigger else read_single_task
+    read = read_trigger if trigger else read_task
     entry = violation(0, read(text, lanner().catalog).problems)
     return answer(entry)
 

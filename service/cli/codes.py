@@ -107,7 +107,7 @@ CODES: dict[str, tuple[str, str, str]] = {
     "G101": ("File name", "The file's name is not the flow's id.", "Rename the file."),
     "G102": ("Empty file", "The file holds nothing, and is left out.", "Remove it."),
     "G103": ("Byte order mark", "The file begins with a byte order mark.", "Save it without."),
-    "G104": ("CODEOWNERS drift", "CODEOWNERS and the namespaces' owners differ.", "Run `lanner owners codeowners`."),
+    "G104": ("CODEOWNERS drift", "CODEOWNERS and the namespaces' owners differ.", "Make them agree."),
     "G105": ("Plain secret", "A value looks like a password or key.", "Use `{{ secret('NAME') }}`."),
     "G106": ("Bidirectional text", "Invisible characters change the order in which text is shown.", "Remove them."),
     "F001": ("Not a flow", "The document is not a mapping with id, namespace and tasks.", "Write these three."),

@@ -32,7 +32,9 @@ def settings_page() -> str:
         if heading != section:
             section = heading
             field = Settings.model_fields.get(top)
-            doc = (getattr(field.annotation, "__doc__", "") or "") if field is not None and heading != "Top level" else ""
+            doc = (
+                (getattr(field.annotation, "__doc__", "") or "") if field is not None and heading != "Top level" else ""
+            )
             lines += ["", f"## {heading if heading == 'Top level' else f'`{heading}`'}", ""]
             if doc:
                 lines += [doc.strip().splitlines()[0], ""]
