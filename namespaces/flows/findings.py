@@ -49,7 +49,7 @@ class Findings:
             return document.problems
         located = []
         for severity, code, path, message, hint in self._found:
-            line, column = document.position(path) if path else (0, 0)
+            line, column = document.position(path)
             located.append(Problem(code, message, path_text(path), line, column, severity=severity, hint=hint))
         located.sort(key=lambda p: (p.line == 0, p.line, p.column))
         return (*document.problems, *located)

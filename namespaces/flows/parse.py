@@ -85,7 +85,9 @@ def read_flow(
     """
     document = read_yaml(text)
     if not document.ok:
-        return Reading(None, document.problems, document)
+        document = replace(document, problems=tuple(_in_kestras_words(p) for p in document.problems))
+        if document.value is None:
+            return Reading(None, document.problems, document)
     return read_document(
         document,
         catalog,
@@ -107,7 +109,7 @@ def read_document(
     language_unmarked: int = 1,
     strict: int | None = None,
 ) -> Reading:
-    """As ``read_flow``, for a document that was read already (``document.ok``)."""
+    """As ``read_flow``, for a document that was read already; its own problems are kept."""
     findings = Findings()
     value = document.value
     if not isinstance(value, dict):
@@ -126,6 +128,12 @@ def read_document(
         _unused_defaults(scope, value)
     problems = findings.problems(document)
     return Reading(None if findings.failed or not document.ok else flow, problems, document)
+
+
+def _in_kestras_words(problem: Problem) -> Problem:
+    if problem.severity is not Severity.ERROR:
+        return problem
+    return replace(problem, message=f"Illegal flow source: {problem.message}")
 
 
 def read_task(text: str | bytes, catalog: Catalog) -> TaskReading:

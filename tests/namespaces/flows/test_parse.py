@@ -467,3 +467,18 @@ def test_strict_refuses_expressions_that_cannot_be_read() -> None:
 
     assert read(text).flow is not None
     assert [p.code for p in read(text, strict=1).errors] == ["F110"]
+
+
+def test_a_duplicate_key_hides_no_other_finding() -> None:
+    found = errors("id: f\nid: g\nnamespace: n\ntasks: [{id: t, type: core.log.Lgo}]\n")
+
+    assert [(p.code, p.line) for p in found] == [("G003", 2), ("F002", 4)]
+    assert found[0].message == "Illegal flow source: duplicate key 'id' (lines 1, 2)"
+
+
+def test_a_text_that_is_no_yaml_is_told_in_kestras_words_with_its_line() -> None:
+    found = errors("id: f\ntasks: [\n")
+
+    assert [p.code for p in found] == ["G001"]
+    assert found[0].message.startswith("Illegal flow source: ")
+    assert found[0].line == 3
