@@ -16,7 +16,8 @@ UNREADABLE = "G004"
 class Findings:
     """Gathers findings while a document is read; positions are only looked up when there are any."""
 
-    def __init__(self) -> None:
+    def __init__(self, document: Document | None = None) -> None:
+        self._document = document
         self._found: list[tuple[Severity, str, Path, str, str]] = []
         self.failed = False
 
@@ -29,6 +30,10 @@ class Findings:
 
     def info(self, code: str, path: Path, message: str, hint: str = "") -> None:
         self._found.append((Severity.INFO, code, path, message, hint))
+
+    def text_at(self, path: Path, value: Any) -> str:
+        """A scalar as it was written."""
+        return scalar_text(value) if self._document is None else self._document.text_at(path, value)
 
     def required(self, path: Path, words: str = "must not be null") -> None:
         self.error("F004", path, words)

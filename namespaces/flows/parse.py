@@ -110,7 +110,7 @@ def read_document(
     strict: int | None = None,
 ) -> Reading:
     """As ``read_flow``, for a document that was read already; its own problems are kept."""
-    findings = Findings()
+    findings = Findings(document)
     value = document.value
     if not isinstance(value, dict):
         findings.error("F001", (), "Illegal flow source: expected a mapping with id, namespace, tasks")
@@ -150,7 +150,7 @@ def _alone(text: str | bytes, catalog: Catalog, read: Callable[[Scope, Any, Path
     document = read_yaml(text)
     if not document.ok:
         return TaskReading(None, document.problems)
-    scope = Scope(catalog, Findings())
+    scope = Scope(catalog, Findings(document))
     found = read(scope, document.value, ())
     check_task_ids(scope)
     problems = scope.findings.problems(document)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import textwrap
 from datetime import timedelta
 
+import orjson
 import pytest
 
 from namespaces.errors import Problem, Severity
@@ -99,7 +100,19 @@ def test_text_properties_keep_the_text_of_numbers_and_booleans() -> None:
     other = task("{id: t, type: core.debug.Return, format: 1.10}")
 
     assert runnable.properties == {"message": "010", "level": "INFO"}
-    assert str(other.properties["format"].text) == "1.10"
+    assert other.properties["format"] == "1.10"
+    assert task("{id: t, type: core.log.Log, message: [1.50, TRUE, 3]}").properties["message"] == ["1.50", "TRUE", "3"]
+
+
+def test_everything_in_a_flow_is_plain_json() -> None:
+    made = flow(
+        HEAD + TASKS + "labels: {version: 1.10}\nvariables: {n: 1.10, b: TRUE}\n"
+        "inputs: [{id: s, type: STRING, defaults: 2.50}, {id: f, type: FLOAT, defaults: 2.50}]\n"
+    )
+
+    assert orjson.loads(orjson.dumps(made.written))["variables"] == {"n": 1.1, "b": True}
+    assert made.labels == (("version", "1.10"),)
+    assert [i.defaults for i in made.inputs] == ["2.50", 2.5]
 
 
 def test_aliases_and_short_names_lead_to_the_canonical_type() -> None:
