@@ -14,10 +14,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from namespaces.clock import Clock
 from namespaces.errors import LannerError, Unavailable
@@ -65,6 +67,7 @@ INLINE_BATCH = 250
 INLINE_SECONDS = 0.25
 """And at most this long, so that a watcher sees progress."""
 STALE_RETRIES = 20
+VALUES_AHEAD = 200
 HOLD = timedelta(seconds=5)
 """Whoever writes a message carries it out at once; after this long anybody may."""
 
@@ -214,9 +217,7 @@ class Applier:
                 return
             now = self._clock.now()
             change, outcome = decision.change()
-            version = decision.version
-            held = now + HOLD
-            ids = self._database.write(lambda tx: write(tx, change, version=version, now=now, topic=TOPIC, due_at=held))
+            ids = self._database.write(partial(_write, change=change, version=decision.version, now=now))
             outcome.messages = [
                 Message(message_id, TOPIC, key, payload, 0)
                 for message_id, (key, payload) in zip(ids, change.messages, strict=True)
@@ -231,6 +232,10 @@ class Applier:
             self._after_commit(execution.id, decision.flow, outcome)
             if not decision.inline_waits:
                 return
+
+
+def _write(tx: Connection, *, change: Change, version: int, now: datetime) -> list[int]:
+    return write(tx, change, version=version, now=now, topic=TOPIC, due_at=now + HOLD)
 
 
 class Decision:
@@ -250,6 +255,7 @@ class Decision:
         self._epochs = {run.id: run.epoch for run in loaded.value.runs.values()}
         self._parked: dict[str, TaskRun] = {}
         self._inline: deque[Dispatch] = deque()
+        self._values: dict[tuple[str, int], str] = {}
         self.place = Place(applier._rendering, flow, loaded.facts, self._paths)
         self._reset()
 
@@ -331,15 +337,16 @@ class Decision:
         for act in self._acts:
             if isinstance(act, StoreValues) and act.task_run_id == ask.task_run_id:
                 return act.values[ask.index]
-        return str(
-            self._applier._database.read(
-                lambda c: c.execute(
-                    sa.select(iteration_table.c.value).where(
-                        iteration_table.c.task_run_id == ask.task_run_id, iteration_table.c.position == ask.index
-                    )
-                ).scalar_one()
+        key = str(ask.task_run_id), ask.index
+        if key not in self._values:
+            # The next ones will be asked for soon: one query for many.
+            ahead = sa.select(iteration_table.c.position, iteration_table.c.value).where(
+                iteration_table.c.task_run_id == ask.task_run_id,
+                iteration_table.c.position.between(ask.index, ask.index + VALUES_AHEAD),
             )
-        )
+            rows = self._applier._database.read(lambda c: c.execute(ahead).all())
+            self._values = {(key[0], row.position): row.value for row in rows}
+        return self._values[key]
 
     def _collect(self, step: Step) -> bool:
         changed = step.execution is not self.value

@@ -14,8 +14,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,20 @@ _LIBRARIES = ("jinja2", "markupsafe", "orjson", "yaml", "jq", "amazon", "holiday
 _START_S = 30.0
 _JOBS_PER_PROCESS = 10_000
 _MAX_MAPS = 100_000
+#: What a cheap template may make on its way in the server's own process, in characters.
+_VOLUME = 32 * 1024 * 1024
 _KINDS = {kind.__name__: kind for kind in (RenderError, LimitReached, RefusedOutside, SyntaxProblem)}
 _LIMITS = Limits()
 _clock = SystemClock()
 
 
+@lru_cache(maxsize=16)
+def _in_process(limits: Limits) -> Limits:
+    """The limits of a cheap template, which shares this process with everybody."""
+    return replace(limits, volume=min(limits.volume, _VOLUME))
+
+
+@lru_cache(maxsize=1)
 def _search_path() -> list[str]:
     """The folders that hold our code and the libraries which templates may need, each once."""
     found = [str(Path(__file__).resolve().parent.parent)]
@@ -59,6 +69,7 @@ class _Process:
 
     def __init__(self, python: str) -> None:
         self.jobs = 0
+        self._allowed = _START_S
         self._popen = subprocess.Popen(
             [python, "-I", "-S", "-B", "-X", "utf8", "-c", _CODE, *_search_path()],
             stdin=subprocess.PIPE,
@@ -69,6 +80,7 @@ class _Process:
             close_fds=True,
             start_new_session=True,
         )
+        self.pid = self._popen.pid
         assert self._popen.stdin is not None
         assert self._popen.stdout is not None
         self._sink = self._popen.stdin.fileno()
@@ -133,8 +145,6 @@ class _Process:
             parts.append(part)
             count -= len(part)
         return b"".join(parts)
-
-    _allowed = _START_S
 
 
 class _Conversation:
@@ -203,6 +213,7 @@ class Renderer:
         self._limits = limits
         self._python = python
         self._idle: list[_Process] = []
+        self._all: set[_Process] = set()
         self._count = 0
         self._closed = False
         self._free = threading.Condition()
@@ -226,7 +237,9 @@ class Renderer:
             return text
         bounds = limits or self._limits
         if not recursive and expressions.parse(text).cheap:
-            return expressions.render(text, context, ports, now=now, zone=zone, limits=bounds, restricted=restricted)
+            return expressions.render(
+                text, context, ports, now=now, zone=zone, limits=_in_process(bounds), restricted=restricted
+            )
         value = self._remote(text, context, ports, now, zone, bounds, False, recursive, restricted)
         assert isinstance(value, str)
         return value
@@ -246,7 +259,7 @@ class Renderer:
         bounds = limits or self._limits
         if expressions.parse(text).cheap:
             return expressions.render_typed(
-                text, context, ports, now=now, zone=zone, limits=bounds, restricted=restricted
+                text, context, ports, now=now, zone=zone, limits=_in_process(bounds), restricted=restricted
             )
         return self._remote(text, context, ports, now, zone, bounds, True, False, restricted)
 
@@ -278,6 +291,7 @@ class Renderer:
             self._closed = True
             idle, self._idle = self._idle, []
             self._count -= len(idle)
+            self._all.difference_update(idle)
             self._free.notify_all()
         for process in idle:
             process.kill()
@@ -293,6 +307,11 @@ class Renderer:
         """How many renderer processes exist now."""
         return self._count
 
+    def pids(self) -> tuple[int, ...]:
+        """The processes that exist now, busy or idle; for health figures and tests."""
+        with self._free:
+            return tuple(process.pid for process in self._all)
+
     # -- the pool
 
     def _take(self) -> _Process:
@@ -307,13 +326,18 @@ class Renderer:
                     break
                 self._free.wait()
         try:
-            return _Process(self._python)
+            process = _Process(self._python)
         except BaseException:
-            self._gone()
+            self._gone(None)
             raise
-
-    def _gone(self) -> None:
         with self._free:
+            self._all.add(process)
+        return process
+
+    def _gone(self, process: _Process | None) -> None:
+        with self._free:
+            if process is not None:
+                self._all.discard(process)
             self._count -= 1
             self._free.notify()
 
@@ -325,7 +349,7 @@ class Renderer:
                 self._free.notify()
                 return
         process.kill()
-        self._gone()
+        self._gone(process)
 
     def _remote(
         self,
@@ -377,7 +401,7 @@ class Renderer:
                 self._give_back(process)
             else:
                 process.kill()
-                self._gone()
+                self._gone(process)
         if talk.trouble is not None:
             raise talk.trouble
         raise _KINDS.get(fault["kind"], RenderError)(

@@ -305,7 +305,7 @@ class Scheduler:
                     self._database.write(lambda tx, k=key: triggerrows.update_state(tx, k, now, next_at=None))
             except Unavailable:
                 raise
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - R20: whatever one row does, the others go on
                 self._failed(row, error, now)
         if plans:
             self._fire(plans, now)
@@ -432,6 +432,4 @@ class Scheduler:
         else:
             message = f"internal error: {error}"
             log.error("trigger %s failed", ".".join(key), exc_info=error, extra={"action": "trigger_failed"})
-        self._database.write(
-            lambda tx: triggerrows.record_error(tx, key, row.type, message, now, next_at=now + wait)
-        )
+        self._database.write(lambda tx: triggerrows.record_error(tx, key, row.type, message, now, next_at=now + wait))

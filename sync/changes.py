@@ -64,9 +64,9 @@ def compare(
     by_path = inventory.by_path
     for entry in entries:
         path = entry.path
-        item = by_path.get(path)
-        same = item is not None and item.seen == entry.oid and item.mode == entry.mode and not everything
-        if same and item is not None and item.state in ("ok", "ignored"):
+        known = by_path.get(path)
+        same = known is not None and known.seen == entry.oid and known.mode == entry.mode and not everything
+        if same and known is not None and known.state in ("ok", "ignored"):
             present.add(path)
             files += 1
             total += max(entry.size, 0)
@@ -84,7 +84,8 @@ def compare(
         raise SyncFailed("Limit", f"{total:,} bytes, limits.max_total_bytes is {source.limits.max_total_bytes:,}")
     for path, item in by_path.items():
         if path not in present and not (item.state == "kept" and not source.apply.prune):
-            touched[path] = Touched(path, None, _placed_before(source, path, resolved, item.kind, item.namespace))
+            before = _placed_before(source, path, resolved, item.kind, item.namespace)
+            touched[path] = Touched(path, None, before)
     _spellings(source, resolved, touched, inventory)
     _clashes(source, resolved, touched, inventory)
     return Changes(resolved, touched)

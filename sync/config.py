@@ -370,7 +370,7 @@ def _validate(model: type[M], values: Mapping[str, Any], path: tuple[str | int, 
 def _keys(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
     """The keys known at ``path`` below the model."""
     for part in path:
-        inner = model.model_fields[part].annotation if part in model.model_fields else None  # type: ignore[index]
+        inner = model.model_fields[part].annotation if part in model.model_fields else None
         for candidate in (inner, *getattr(inner, "__args__", ())):
             if isinstance(candidate, type) and issubclass(candidate, BaseModel):
                 model = candidate

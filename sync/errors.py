@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from namespaces.errors import Conflict, LannerError
+
+if TYPE_CHECKING:
+    from sync.model import SyncRun
 
 SLOW_REASONS = frozenset({"AuthFailed", "HostKey", "NotFound", "Redirect", "NotAllowed"})
 """A person has to act: tried again from five minutes on, so that no account is locked out."""
@@ -23,6 +28,10 @@ class SyncFailed(LannerError):
     def __init__(self, reason: str, message: str, *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.reason = reason
+        self.run: SyncRun | None = None
+        """The pass that failed, as far as it got."""
+        self.values: dict[str, Any] = {}
+        """Columns of the source that became known before the failure."""
 
 
 class MirrorBroken(SyncFailed):

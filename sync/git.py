@@ -28,7 +28,7 @@ STDERR_LIMIT = 64 * 1024
 OUTPUT_LIMIT = 256 * 1024 * 1024
 ADDRESS_SPACE = 16 * 1024**3
 CHUNK = 700
-"""Requests written to ``cat-file`` before its answers are read: below the 64 KiB of a pipe, so nobody waits for ever."""
+"""Requests written to ``cat-file`` before its answers are read: below the 64 KiB of a pipe, so nobody waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def spawn(arguments: Sequence[str], environment: dict[str, str], cwd: Path, **op
 
     command = [ENV_PROGRAM, "-i", *(f"{name}={value}" for name, value in environment.items()), *arguments]
     started = git.cmd.Git(str(cwd)).execute(command, as_process=True, start_new_session=True, close_fds=True, **options)
-    process: subprocess.Popen[bytes] = started.proc  # type: ignore[assignment]
+    process: subprocess.Popen[bytes] = started.proc
     # Taken out of its wrapper: that would only ever kill the one process, and check the status in its own way.
     started.proc = None
     return process

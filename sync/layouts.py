@@ -66,7 +66,7 @@ def is_ignored(path: str) -> bool:
         if part.startswith(".git"):
             return True
     name = parts[-1]
-    return name.startswith(".git") or name.startswith("README") or name == "CODEOWNERS"
+    return name.startswith((".git", "README")) or name == "CODEOWNERS"
 
 
 def place(path: str, layout: Layout, target: str | None = None) -> Placed | None:

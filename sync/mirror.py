@@ -110,11 +110,10 @@ class Mirror:
         if finished.status != 0:
             raise self._failure(finished, "git ls-remote")
         # Patterns match tails too: refs/heads/x/refs/heads/main answers for refs/heads/main.
-        refs = dict(
-            reversed(line.split("\t", 1))
-            for line in finished.output.decode("utf-8", "replace").splitlines()
-            if "\t" in line
-        )
+        refs: dict[str, str] = {}
+        for line in finished.output.decode("utf-8", "replace").splitlines():
+            oid_seen, _, ref = line.partition("\t")
+            refs[ref] = oid_seen
         oid = refs.get(name + "^{}") or refs.get(name)
         if oid is None:
             raise SyncFailed("RefMissing", f"the repository has no {name}", hint="create it again, or change `ref`")
@@ -360,7 +359,7 @@ class Mirror:
         self,
         arguments: Sequence[str],
         *,
-        mirror: Path | None | bool = True,
+        mirror: Path | bool | None = True,
         stdin: bytes = b"",
         max_output: int = 512 * 1024 * 1024,
     ) -> Finished:

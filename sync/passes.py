@@ -62,6 +62,17 @@ class Wish:
     trigger: str = "poll"
     requested_by: str = ""
     full: bool = False
+    run_id: str = ""
+    """Id the run was promised, empty: a new one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a pass came to. ``values`` are columns of the source for the caller to write with its own."""
+
+    run: SyncRun | None
+    values: Mapping[str, Any]
+    fetched: bool = False
 
 
 @dataclass(slots=True)
@@ -74,6 +85,12 @@ class _Work:
     lease: Lease | None
     run: SyncRun
     durations: dict[str, float] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
+    fetched: bool = False
+
+    @property
+    def judged(self) -> str:
+        return f"{self.values.get('seen_commit', self.row.seen_commit)}:{self.policy}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +121,13 @@ class SourceSync:
         rules = sorted((rule.source, rule.allow, rule.deny) for rule in self._tools.rules())
         return self.source.policy_hash(self._tools.reader.version, str(rules))
 
-    def sync(self, wish: Wish, lease: Lease | None) -> SyncRun | None:
-        """One pass. None when there was nothing to do and nothing worth a row. Raises ``SyncFailed`` and its kind."""
+    def sync(self, wish: Wish, lease: Lease | None) -> Outcome:
+        """One pass; its ``run`` is None when there was nothing to do. Raises ``SyncFailed`` and its kind."""
         tools, source = self._tools, self.source
         row = tools.database.read(lambda c: store.row_of(c, source.name))
         now = tools.clock.now()
-        run = SyncRun(
-            id=new_id(),
+        begun = SyncRun(
+            id=wish.run_id or new_id(),
             source=source.name,
             trigger=wish.trigger,
             requested_by=wish.requested_by,
@@ -119,10 +136,10 @@ class SourceSync:
             outcome="running",
             from_commit=row.applied_commit,
         )
-        work = _Work(wish=wish, row=row, policy=self.policy(), lease=lease, run=run)
+        work = _Work(wish=wish, row=row, policy=self.policy(), lease=lease, run=begun)
         mirror = Mirror(tools.settings, source, tools.stop)
         try:
-            return self._sync(work, mirror)
+            run = self._sync(work, mirror)
         except MirrorBroken as broken:
             log.warning(
                 "source %s: mirror is damaged (%s), rebuilding", source.name, broken.message,
@@ -131,7 +148,14 @@ class SourceSync:
             with mirror.locked():
                 _, id_length = self._probe(mirror)
                 mirror.rebuild(id_length)
-            return self._sync(work, mirror)
+            run = self._sync(work, mirror)
+        except SyncFailed as failure:
+            if failure.reason in SHAPE_REASONS:
+                work.values["judged"] = work.judged
+            failure.run = work.run
+            failure.values = work.values
+            raise
+        return Outcome(run, work.values, work.fetched)
 
     def rebuild(self) -> None:
         """Make a new mirror from the remote."""
@@ -160,17 +184,18 @@ class SourceSync:
     # -- the steps --------------------------------------------------------------------------------------------
 
     def _sync(self, work: _Work, mirror: Mirror) -> SyncRun | None:
-        tools, source, row = self._tools, self.source, work.row
+        source = self.source
         with self._timed(work, "probe"):
             probed, id_length = self._probe(mirror)
         if self._nothing_to_do(work, probed):
-            self._note(work, seen_commit=row.seen_commit)
+            self._settle(work)
             return None
         with self._timed(work, "fetch"), mirror.locked():
             if source.ref.kind == "commit" and mirror.exists and self._has(mirror, probed):
                 fetched = probed
             else:
                 fetched = mirror.fetch(id_length)
+                work.fetched = True
         crash.reach("sync.after_fetch")
         with mirror.objects() as objects:
             seen = mirror.commit(objects, fetched)
@@ -198,17 +223,11 @@ class SourceSync:
 
     def _nothing_to_do(self, work: _Work, probed: str) -> bool:
         row = work.row
-        if work.wish.full or row.seen_commit != probed or row.policy != work.policy or row.approved_plan:
-            return False
-        if not self._compared or (row.pinned_commit and row.pinned_commit != row.applied_commit):
+        if work.wish.full or row.approved_plan or row.judged != f"{probed}:{work.policy}":
             return False
         if row.state == State.ERROR:
             return row.reason in SHAPE_REASONS
-        if row.state == State.OUT_OF_SYNC:
-            return row.plan is not None or bool(row.pinned_commit)
-        if row.applied_commit != probed:
-            return False
-        return not self._waits_for_others(row)
+        return self._compared and (row.plan is not None or not self._waits_for_others(row))
 
     def _waits_for_others(self, row: Any) -> bool:
         """Whether something is held that another source or the API may have made good meanwhile."""
@@ -218,7 +237,7 @@ class SourceSync:
         codes = {problem.code for path in inventory.held for problem in inventory.by_path[path].problems}
         if codes.isdisjoint({"G013", "G060"}):
             return False
-        return self._tools.database.read(revisions.generation) > row.generation
+        return self._tools.database.read(revisions.generation) > int(row.generation)
 
     def _target(self, work: _Work, mirror: Mirror, objects: Objects, fetched: str, id_length: int) -> str:
         pinned: str | None = work.row.pinned_commit
@@ -235,8 +254,6 @@ class SourceSync:
     def _rewritten(self, work: _Work, mirror: Mirror, objects: Objects, seen: Commit) -> bool:
         applied = work.row.applied_commit
         if applied is None or applied == seen.id or applied in seen.parents:
-            return False
-        if work.row.pinned_commit or (work.row.pin or {}).get("released"):
             return False
         ancestor = mirror.is_ancestor(applied, seen.id) if mirror.commit(objects, applied) is not None else False
         if ancestor is not True and self.source.fetch.depth:
@@ -271,7 +288,7 @@ class SourceSync:
                 contents |= self._contents(objects, more, store_files=False)
         with self._timed(work, "validate"):
             renames = self._renames(mirror, row, tree, wider)
-            facts = self._facts(wider, contents, inventory)
+            facts = self._facts(wider, contents)
             situation = Situation(
                 source=source,
                 rules=tools.rules(),
@@ -338,8 +355,15 @@ class SourceSync:
         return contents
 
     def _store(self, blobs: dict[str, bytes]) -> None:
-        if blobs and self._tools.database.read(lambda c: missing_blobs(c, blobs)):
-            self._tools.database.write(lambda tx: put_blobs(tx, blobs))
+        database, wanted = self._tools.database, tuple(blobs)
+
+        def missing(connection: Connection) -> set[str]:
+            return missing_blobs(connection, wanted)
+
+        if not wanted:
+            return
+        if database.read(missing):
+            database.write(lambda tx: put_blobs(tx, blobs))
 
     def _renames(self, mirror: Mirror, row: Any, tree: str, changes: Changes) -> dict[str, str]:
         flows = [t for t in changes.touched.values() if t.placed.kind is Kind.FLOW]
@@ -349,7 +373,7 @@ class SourceSync:
             return {}
         return mirror.renames(row.applied_tree, tree, [*gone, *new])
 
-    def _facts(self, changes: Changes, contents: Mapping[str, Parsed | Digest], inventory: Inventory) -> dict[Key, Any]:
+    def _facts(self, changes: Changes, contents: Mapping[str, Parsed | Digest]) -> dict[Key, Any]:
         keys: set[Key] = set()
         for path, t in changes.touched.items():
             content = contents.get(path)
@@ -429,7 +453,7 @@ class SourceSync:
             raise MirrorBroken(f"commit {target} is missing")
         made = Plan(self.source.name, target, "", ())
         if target == work.row.applied_commit:
-            self._settle(work, state=State.SYNCED, reason="", message="", plan=None)
+            self._settle(work, state=State.SYNCED, reason="", message="", plan=None, policy=work.policy)
             return None
         read = _Read(made, commit, tree, Changes(Layout(work.row.layout)), {}, {}, False, self._load(work.row))
         return self._carry_out(work, mirror, read)
@@ -462,9 +486,8 @@ class SourceSync:
                 reason=made.blocked,
                 message=made.message,
                 plan=pending,
-                # Judged under this policy: not again until it changes.
-                policy=row.policy if row.applied_commit else work.policy,
-                fail_count=0,
+                # An approval is for the plan it was given to.
+                approved_plan=None,
             )
             if not again:
                 store.insert_run(tx, run)
@@ -482,21 +505,19 @@ class SourceSync:
 
     def _see(self, work: _Work, commit: Commit) -> None:
         """Remember the newest commit of the ref, and when it was first seen."""
-        if work.row.seen_commit == commit.id:
-            return
-        values = {"seen_commit": commit.id, "seen_info": _info(commit), "seen_at": self._tools.clock.now()}
-        self._tools.database.write(lambda tx: store.update(tx, self.source.name, **values))
-
-    def _note(self, work: _Work, **_: object) -> None:
-        self._settle(work)
+        if work.row.seen_commit != commit.id:
+            work.values |= {
+                "seen_commit": commit.id,
+                "seen_info": _info(commit),
+                "seen_at": self._tools.clock.now(),
+            }
 
     def _settle(self, work: _Work, **values: Any) -> None:
         """The remote answered and the pass came to its end."""
         row = work.row
         if row.pinned_commit and "state" not in values:
             values |= {"state": State.OUT_OF_SYNC, "reason": "Pinned", "message": f"pinned to {row.pinned_commit[:10]}"}
-        values |= {"checked_at": self._tools.clock.now(), "fail_count": 0}
-        self._tools.database.write(lambda tx: store.update(tx, self.source.name, **values))
+        work.values |= {"judged": work.judged, "checked_at": self._tools.clock.now(), "fail_count": 0, **values}
 
     def _load(self, row: Any) -> Inventory:
         if self._inventory is None or self._inventory[0] != row.version:

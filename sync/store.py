@@ -33,6 +33,8 @@ CHUNK = 400
 BULK = 2_000
 """From so many keys on, one pass over the table is cheaper than looking each up."""
 
+IN_PROGRESS_S = 60
+"""A commit seen so long ago and not applied yet shows as out of sync."""
 RELEASED = "Released"
 """State of a source that is no longer configured: its flows stay, nobody owns them any more."""
 
@@ -94,7 +96,10 @@ def inventory_of(connection: Connection, name: str) -> Inventory:
     columns = [item_table.c[column] for column in
                ("path", "kind", "namespace", "key", "mode", "blob_oid", "seen_oid", "state", "problems")]  # fmt: skip
     rows = connection.execute(sa.select(*columns).where(item_table.c.source == name))
-    return Inventory.of(Item(*row[:8], load_problems(row[8])) for row in rows)
+    return Inventory.of(
+        Item(path, kind, namespace, key, mode, oid, seen, state, load_problems(problems))
+        for path, kind, namespace, key, mode, oid, seen, state, problems in rows
+    )
 
 
 def facts_of(connection: Connection, keys: Collection[Key]) -> dict[Key, Fact]:
@@ -127,11 +132,11 @@ def facts_of(connection: Connection, keys: Collection[Key]) -> dict[Key, Fact]:
         for namespace, flow_id, owner, deleted, checksum in connection.execute(query.where(condition)):
             found[Kind.FLOW, namespace, flow_id] = fact(owner, deleted, checksum)
     files = [key for key in keys if key[0] == Kind.FILE]
-    query = sa.select(file_table.c.namespace, file_table.c.path, file_table.c.source, file_table.c.sha256).where(
+    file_query = sa.select(file_table.c.namespace, file_table.c.path, file_table.c.source, file_table.c.sha256).where(
         file_table.c.to_generation.is_(None)
     )
     for condition in _conditions(files, file_table.c.namespace, file_table.c.path):
-        for namespace, path, owner, sha256 in connection.execute(query.where(condition)):
+        for namespace, path, owner, sha256 in connection.execute(file_query.where(condition)):
             found[Kind.FILE, namespace, path] = fact(owner, False, sha256)
     return found
 
@@ -190,14 +195,17 @@ def status_of(
     lag = None
     if row.seen_commit and row.seen_commit != row.applied_commit and row.seen_at:
         lag = max((now - row.seen_at).total_seconds(), 0.0)
+    state, reason = row.state, row.reason or ""
+    if state in (State.SYNCED, State.UNKNOWN) and lag is not None and lag > IN_PROGRESS_S:
+        state, reason = State.OUT_OF_SYNC, "InProgress"
     return Status(
         name=row.name,
         url=source.url if source else str(config.get("url", "")),
         ref=" ".join(f"{kind} {value}" for kind, value in ref.items() if value is not None),
         path=str(config.get("path", "")),
         layout=row.layout or str(config.get("layout", "auto")),
-        state=row.state,
-        reason=row.reason or "",
+        state=state,
+        reason=reason,
         message=row.message or "",
         stale=row.state != State.ERROR and row.fail_count > 0,
         paused=bool(row.paused),

@@ -30,6 +30,8 @@ class GitSourceRow(SQLModel, table=True):
     applied_at: datetime | None = Field(default=None, sa_column=Column(Instant))
     policy: str = ""
     """Hash of what made the applied plan apart from the commit."""
+    judged: str = ""
+    """``commit:policy`` that was decided upon last, whatever the decision: not looked at again until it differs."""
     version: int = 0
     """Rises with each change to the inventory: tells a cached copy that it is old."""
     generation: int = 0
@@ -51,6 +53,8 @@ class GitSourceRow(SQLModel, table=True):
     request_full: bool = False
     request_trigger: str = ""
     requested_by: str = ""
+    request_run: str | None = None
+    """Id that the run of the pending request will have."""
     handled_at: datetime | None = Field(default=None, sa_column=Column(Instant))
     fetched_at: datetime | None = Field(default=None, sa_column=Column(Instant))
     full_at: datetime | None = Field(default=None, sa_column=Column(Instant))
@@ -118,11 +122,11 @@ class SyncResultRow(SQLModel, table=True):
 
 
 class GitHookRow(SQLModel, table=True):
-    """The address of a source's push hook: 128 random bits, an address and not a secret."""
+    """The address of a source's push hook: 128 random bits, an address and not a secret. Sources may share one."""
 
     __tablename__ = "git_hook"
     hook_id: str = Field(primary_key=True)
-    source: str = Field(index=True)
+    source: str = Field(primary_key=True, index=True)
     created_at: datetime = Field(sa_column=Column(Instant, nullable=False))
 
 
@@ -132,7 +136,7 @@ class GitDeliveryRow(SQLModel, table=True):
     __tablename__ = "git_delivery"
     hook_id: str = Field(primary_key=True)
     delivery_id: str = Field(primary_key=True)
-    received_at: datetime = Field(sa_column=Column(Instant, nullable=False), default=None)
+    received_at: datetime = Field(sa_column=Column(Instant, nullable=False))
     ref: str = ""
     event: str = ""
     result: str = ""

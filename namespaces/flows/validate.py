@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 from namespaces.flows import model
 from namespaces.flows.findings import Findings
+from namespaces.flows.language import path_of, texts
 from namespaces.flows.lint import check_expressions
 from namespaces.flows.model import Flow, Input
 from namespaces.flows.reader import Path
@@ -13,6 +15,7 @@ from namespaces.flows.scope import Scope
 
 MAX_TASKS = 5_000
 MAX_INPUTS = 1_000
+_READS_FILES = re.compile(r"\{[{%][^}]*?\b(read|fileURI|fileSize|fileExists|isFileEmpty)\s*\(")
 _SCHEDULES = frozenset(f"io.kestra.plugin.core.trigger.{name}" for name in ("Schedule", "ScheduleOnDates"))
 
 
@@ -148,6 +151,12 @@ def _check_schedules(findings: Findings, flow: Flow) -> None:
     for index, trigger in enumerate(flow.triggers):
         if trigger.type not in _SCHEDULES:
             continue
+        for written in texts(trigger.written):
+            found = _READS_FILES.search(written)
+            if found is not None:
+                path = ("triggers", index, *path_of(trigger.written, written))
+                message = f"{found[1]}() reads a file when the schedule fires: no execution's files exist then"
+                findings.warning("F111", path, message)
         missing = [
             name
             for name, declared in expanded_names(flow.inputs).items()
@@ -156,4 +165,4 @@ def _check_schedules(findings: Findings, flow: Flow) -> None:
         if missing:
             listed = ", ".join(f"'{name}'" for name in missing)
             message = f"Missing inputs for Schedule Trigger '{trigger.id}', missing inputs: {listed}"
-            findings.warning("F111", ("triggers", index), message)
+            findings.warning("F113", ("triggers", index), message)

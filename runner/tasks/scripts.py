@@ -20,7 +20,7 @@ from runner.tasks.languages import DEFAULT_INTERPRETER, LANGUAGES, Language, fai
 from runner.tasks.protocol import Reading
 from runner.worker.running import Running
 from runner.worker.supervisor import Script, ScriptResult, ScriptSpec
-from runner.worker.taskrunners.choice import DOCKER, Choice, choose
+from runner.worker.taskrunners.choice import Choice, choose
 
 if TYPE_CHECKING:
     from namespaces.flows.types.tasks_scripts import ScriptProperties
@@ -111,7 +111,8 @@ class _Preparation:
         env["PYTHONPATH"] = f"{target}{os.pathsep}{env['PYTHONPATH']}" if env.get("PYTHONPATH") else str(target)
         uv = shutil.which("uv", path=env["PATH"]) if self.task.package_manager == "UV" else None  # type: ignore[attr-defined]
         if uv:
-            return [_quoted([uv, "pip", "install", "--quiet", "--python", command[0], "--target", str(target), *wanted])]
+            options = ["--quiet", "--python", command[0], "--target", str(target)]
+            return [_quoted([uv, "pip", "install", *options, *wanted])]
         return [_quoted([command[0], "-m", "pip", "install", "--quiet", "--target", str(target), *wanted])]
 
     def environment(self) -> dict[str, str]:
@@ -169,10 +170,6 @@ def run(context: Running, task: ScriptProperties) -> Output:
     files.place_input_files(context, task.input_files, folder)
     preparation = _Preparation(context, task)
     argv, env = preparation.argv_and_env()
-    if choice.type == DOCKER:
-        from runner.worker.taskrunners.docker import container_argv
-
-        argv = container_argv(context, task, choice, argv, env)
     after = {
         "patterns": list(task.output_files or ()),
         "folder": str(folder),

@@ -200,7 +200,7 @@ class AttemptRunner:
             services.limits,
             minimum=task.log_level,
             file=file,
-            later=lambda flush: None if services.deadlines.after(FLUSH_S, flush) else None,
+            later=lambda flush: services.deadlines.after(FLUSH_S, flush),
         )
 
     def running(
@@ -232,9 +232,7 @@ class AttemptRunner:
             if limit is not None:
                 alarm = self.services.deadlines.after(limit, lambda: self._time_is_up(live, running))
             output = self._run_implementation(running, adopted)
-            if live.timed_out:
-                raise RunFailed(_timeout_message(running))
-            return self._checked(running, output)
+            return self._checked(live, running, output)
         except Exception as error:  # noqa: BLE001 - whatever a task raises is the end of that task only
             return self._after_error(live, running, error, sink, masker)
         finally:
@@ -274,7 +272,9 @@ class AttemptRunner:
         finally:
             live.running.remove(inner)
 
-    def _checked(self, running: Running, output: Output) -> Outcome:
+    def _checked(self, live: Live, running: Running, output: Output) -> Outcome:
+        if live.timed_out:
+            raise RunFailed(_timeout_message(running))
         values = output.values
         if values:
             size = len(orjson.dumps(values, default=str, option=orjson.OPT_NON_STR_KEYS))

@@ -74,7 +74,7 @@ class LogSink:
         *,
         minimum: str | None = None,
         file: Path | None = None,
-        later: Callable[[Callable[[], None]], None] | None = None,
+        later: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
         self._origin = origin
         self._write = write

@@ -1,4 +1,4 @@
-"""What a running task sees: the ``RunContext`` of one attempt. Claiming, time limits and reporting are in ``attempt``."""
+"""What a running task sees: the ``RunContext`` of one attempt. Claiming, limits and reporting are in ``attempt``."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class Running:
         """Whether this is a child of a WorkingDirectory."""
         self.run_nested: Callable[[Task], Output] | None = None
         """Runs another task in this attempt's place (TemplatedTask)."""
-        self.on_start: Callable[[Mapping[str, Any]], None] = lambda info: None
+        self.on_start: Callable[[Mapping[str, Any]], object] = dict
         """Called once the process of a script is registered."""
         self.seen = seen
         self._extra: dict[str, Any] = {}
@@ -156,6 +156,13 @@ class Running:
 
     def learn_secrets(self) -> None:
         self.masker.add(self.seen.secrets())
+
+    def hide(self, text: str) -> None:
+        """Treat this text as a secret from now on: masked in what is written, sealed where it is kept."""
+        self.masker.add([text])
+        known = self.seen.secrets()
+        if isinstance(known, set):
+            known.add(text)
 
     def properties(self, implementation: Implementation, task_type: type[PluginType] | None) -> Any:
         """The task's own properties, rendered and converted; the plain map when no class declares them."""

@@ -1,6 +1,6 @@
 """The owner's side of scripts: start a supervisor, follow its log, stop it, read its result, adopt it after a restart.
 
-What happens between fork and the result is in ``supervisor_bare``; what a script task is, in ``runner.tasks.scripts``.
+What happens between fork and the result is in ``bare``; what a script task is, in ``runner.tasks.scripts``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 from namespaces import crash
 from namespaces.errors import Unavailable
-from runner.worker import supervisor_bare as bare
+from runner.worker.bare import processes, spool
 from runner.worker.limits import Limits
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,11 @@ OnFrames = Callable[[list[Frame]], None]
 
 POLL_S = 0.1
 """How often an adopted attempt is looked at: nothing tells us of its news."""
+
+_SOURCES = Path(__file__).resolve().parents[2]
+_PROGRAM = (
+    "import sys; sys.path.append(sys.argv[1]); from runner.worker.bare.program import main; main(int(sys.argv[2]))"
+)
 
 _READ = 1 << 20
 _TRASH = ".gone-"
@@ -158,9 +163,9 @@ class Script:
         data = self._rest + new
         self._offset += fresh
         frames: list[Frame] = []
-        at, size = 0, bare.FRAME.size
+        at, size = 0, spool.FRAME.size
         while len(data) - at >= size:
-            number, micros, stream, length = bare.FRAME.unpack_from(data, at)
+            number, micros, stream, length = spool.FRAME.unpack_from(data, at)
             if len(data) - at - size < length:
                 break
             frames.append((number, micros, stream, data[at + size : at + size + length]))
@@ -181,17 +186,14 @@ class Script:
         except (OSError, ValueError):
             return None
         pid = int(data["pid"])
-        if data["boot"] != bare.boot_id() or bare.process_start(pid) != data["start"]:
+        if data["boot"] != processes.boot_id() or processes.process_start(pid) != data["start"]:
             return None
         return pid
 
     def _signal(self, number: int) -> None:
         pid = self._pid()
         if pid is not None:
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                pass
+            processes.send([pid], number)
 
     def result(self) -> ScriptResult:
         """How it ended; ``lost`` when the supervisor died without a word (what it left behind is killed here)."""
@@ -220,11 +222,11 @@ class Script:
 
     def _kill_marked(self) -> None:
         for _ in range(500):
-            pids = bare.marked(*self.key)
+            pids = processes.marked(*self.key)
             if not pids:
                 return
-            bare.send(pids, signal.SIGSTOP)
-            bare.send(pids, signal.SIGKILL)
+            processes.send(pids, signal.SIGSTOP)
+            processes.send(pids, signal.SIGKILL)
             time.sleep(0.01)
 
     def close(self) -> None:
@@ -242,10 +244,10 @@ class Script:
         """End a script nobody wants any more, without waiting for its manners, and remove its spool."""
         pid = self._pid()
         if pid is not None:
-            bare.send([pid], signal.SIGSTOP)
-            below = bare.descendants(pid)
-            bare.send(below, signal.SIGSTOP)
-            bare.send([*below, *bare.descendants(pid), pid], signal.SIGKILL)
+            processes.send([pid], signal.SIGSTOP)
+            below = processes.descendants(pid)
+            processes.send(below, signal.SIGSTOP)
+            processes.send([*below, *processes.descendants(pid), pid], signal.SIGKILL)
         self._kill_marked()
         self.discard()
 
@@ -363,7 +365,7 @@ class Spawner:
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [self._python, "-I", "-S", bare.__file__, str(theirs.fileno())],
+                [self._python, "-I", "-S", "-c", _PROGRAM, str(_SOURCES), str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -58,7 +58,7 @@ def submitted(file_inputs: Collection[str] | None = None, *, required: bool = Fa
                 storage.save(target)
             size = path.stat().st_size
             key = name if file_inputs is None or name in file_inputs else filename
-            found.inputs[key] = Upload(filename or name, path, size)
+            found.inputs[key] = Upload(filename or name, size, path)
             parts += [key.encode(), _digest(path)]
         found.digest = body_hash(parts)
         yield found

@@ -404,7 +404,9 @@ def warnings(text: str) -> list[str]:
         (HEAD + TASKS + "retry: {type: constant, interval: PT0S, maxAttempts: 1000000}", "F108 retry without a pause"),
         (HEAD + TASKS + "pluginDefaults: [{type: core.http.Request, values: {method: POST}}]", "F109 no task, trigger, condition or task runner has the type core.http.Request"),
         (HEAD + "tasks: [{id: t, type: core.log.Log, message: '{{ a + }}'}]", "F110 expression cannot be read"),
-        (HEAD + TASKS + "inputs: [{id: a, type: INT}]\ntriggers: [{id: s, type: core.trigger.Schedule, cron: '@daily'}]", "F111 Missing inputs for Schedule Trigger 's', missing inputs: 'a'"),
+        (HEAD + TASKS + "inputs: [{id: a, type: INT}]\ntriggers: [{id: s, type: core.trigger.Schedule, cron: '@daily'}]", "F113 Missing inputs for Schedule Trigger 's', missing inputs: 'a'"),
+        (HEAD + TASKS + "triggers: [{id: s, type: core.trigger.Schedule, cron: '@daily', inputs: {a: \"{{ read('x') }}\"}}]", "F111 read() reads a file when the schedule fires"),
+        (HEAD + "tasks: [{id: t, type: core.log.Log, message: '{{ nosuchfunction(1) }}'}]", "F112 "),
     ],
 )  # fmt: skip
 def test_what_is_only_doubtful_is_a_warning(text: str, said: str) -> None:

@@ -78,9 +78,7 @@ class MemoryReporter:
         if self.on_start is not None:
             self.on_start(event)
 
-    def finished(
-        self, claim: Claim, event: AttemptFinished | BlockFinished, metrics: Sequence[Metric] = ()
-    ) -> None:
+    def finished(self, claim: Claim, event: AttemptFinished | BlockFinished, metrics: Sequence[Metric] = ()) -> None:
         self._check()
         key = (claim.task_run.id, claim.epoch)
         if key in self.ends:
@@ -244,7 +242,9 @@ class Bench:
         assert reading.flow is not None, reading.problems
         return reading.flow
 
-    def claim(self, tasks: str, *, run_id: str = "tr1", epoch: int = 1, attempt: int = 0, value: str | None = None) -> Claim:
+    def claim(
+        self, tasks: str, *, run_id: str = "tr1", epoch: int = 1, attempt: int = 0, value: str | None = None
+    ) -> Claim:
         flow = self.flow(tasks)
         task = flow.tasks[0]
         claim = Claim(
