@@ -11,6 +11,7 @@ from collections import ChainMap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -241,7 +242,7 @@ class FlowTriggers:
             prepared = self._prepared(flow, listening, told, combined, roots) if combined.fires else None
             try:
                 started = self._database.write(
-                    lambda tx, m=memory, c=combined, p=prepared: self._write(tx, listening, m, c.memory, p)
+                    partial(self._write, listening=listening, before=memory, after=combined.memory, prepared=prepared)
                 )
             except _Changed:
                 continue
