@@ -94,10 +94,7 @@ def _converted(text: str, type_: str) -> Any:
     try:
         match type_:
             case "NUMBER":
-                number = orjson.loads(text)
-                if isinstance(number, bool) or not isinstance(number, int | float):
-                    raise ValueError(text)
-                return number
+                return _number(text)
             case "BOOLEAN":
                 return text.strip().lower() == "true"
             case "DATETIME" | "DATE":
@@ -109,6 +106,13 @@ def _converted(text: str, type_: str) -> Any:
                 return orjson.loads(text)
     except ValueError as error:
         raise InvalidInput(f"'{text[:80]}' is not a {type_}") from error
+
+
+def _number(text: str) -> int | float:
+    number = orjson.loads(text)
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise InvalidInput(f"'{text[:80]}' is not a NUMBER")
+    return number
 
 
 def parse_body(raw: bytes | str) -> tuple[str, Any]:

@@ -25,6 +25,7 @@ from runner.queries_logs import (
     metric_names,
     metric_tasks,
     metrics,
+    search_logs,
 )
 from runner.queries_shapes import LoadOutputs
 from runner.rows import execution_table, run_table

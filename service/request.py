@@ -37,7 +37,7 @@ class LannerRequest(Request):
     """Flask's request with ``Bounded`` bodies."""
 
     @cached_property
-    def stream(self) -> IO[bytes]:  # type: ignore[override]
+    def stream(self) -> IO[bytes]:
         limit = self.max_content_length
         if self.content_length is None and limit is not None and self.environ.get("wsgi.input_terminated"):
             return Bounded(self.environ["wsgi.input"], limit)  # type: ignore[return-value]

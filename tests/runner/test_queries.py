@@ -62,7 +62,9 @@ def insert_execution(database: Database, execution_id: str, **more: Any) -> None
 
 def insert_runs(database: Database, execution_id: str, count: int, **more: Any) -> None:
     history = [["CREATED", to_micros(NOW)], ["RUNNING", to_micros(NOW) + 1], ["SUCCESS", to_micros(NOW) + 2]]
-    attempts = [{"n": 0, "state": "SUCCESS", "start": to_micros(NOW), "end": to_micros(NOW) + 2, "info": {"worker_id": "w"}}]
+    attempts = [
+        {"n": 0, "state": "SUCCESS", "start": to_micros(NOW), "end": to_micros(NOW) + 2, "info": {"worker_id": "w"}}
+    ]
     rows = [
         {
             "id": f"{execution_id}-{number}",
@@ -194,7 +196,9 @@ def test_rewinding_shows_what_was_decided(database: Database) -> None:
     at = to_micros(NOW)
     history = [["CREATED", at], ["FAILED", at + 1], ["RESTARTED", at + 2], ["RUNNING", at + 3], ["SUCCESS", at + 4]]
     insert_execution(database, "e1", history=history)
-    insert_runs(database, "e1", 1, history=[["CREATED", at], ["FAILED", at + 1], ["RESTARTED", at + 2], ["RUNNING", at + 3]])
+    insert_runs(
+        database, "e1", 1, history=[["CREATED", at], ["FAILED", at + 1], ["RESTARTED", at + 2], ["RUNNING", at + 3]]
+    )
 
     def runs_later(tx: sa.Connection) -> None:
         tx.execute(
@@ -215,9 +219,13 @@ def test_rewinding_shows_what_was_decided(database: Database) -> None:
 
 def test_filters_mean_what_the_contract_says(database: Database) -> None:
     insert_execution(database, "one", labels=[["team", "data"], ["x", "50%"]], created_at=NOW)
-    insert_execution(database, "two", namespace="a.bc", flow_id="other", state="FAILED", created_at=NOW - timedelta(days=2))
+    insert_execution(
+        database, "two", namespace="a.bc", flow_id="other", state="FAILED", created_at=NOW - timedelta(days=2)
+    )
     insert_execution(database, "loop", kind="LOOP", parent_id="one", created_at=NOW)
-    insert_execution(database, "child", namespace="a.b.c", trigger_execution_id="one", created_at=NOW - timedelta(days=1))
+    insert_execution(
+        database, "child", namespace="a.b.c", trigger_execution_id="one", created_at=NOW - timedelta(days=1)
+    )
     insert_execution(database, "sys", namespace="system", created_at=NOW - timedelta(days=3))
 
     assert search(database) == ["one", "child", "two", "sys"]
@@ -285,8 +293,8 @@ def test_namespaces_are_found_by_skipping_through_the_index(database: Database) 
 
 def test_log_lines_can_be_followed_by_their_number(database: Database) -> None:
     def line(number: int) -> dict[str, Any]:
-        return {"at": NOW - timedelta(seconds=number), "level": 30, "namespace": "a", "flow_id": "f", "execution_id": "e",
-                "attempt": 0, "message": f"m{number}"}  # fmt: skip
+        return {"at": NOW - timedelta(seconds=number), "level": 30, "namespace": "a", "flow_id": "f",
+                "execution_id": "e", "attempt": 0, "message": f"m{number}"}  # fmt: skip
 
     database.write(lambda tx: tx.execute(sa.insert(log_table), [line(1), line(2), line(3)]))
 
@@ -324,7 +332,13 @@ def test_timers_are_shown_in_milliseconds_and_summed_by_bucket(database: Databas
 
 @pytest.mark.parametrize(
     ("micros", "text"),
-    [(0, "PT0S"), (1_500_000, "PT1.5S"), (60_000_000, "PT1M"), (3_661_000_001, "PT1H1M1.000001S"), (90_000_000_000, "PT25H")],
+    [
+        (0, "PT0S"),
+        (1_500_000, "PT1.5S"),
+        (60_000_000, "PT1M"),
+        (3_661_000_001, "PT1H1M1.000001S"),
+        (90_000_000_000, "PT25H"),
+    ],
 )
 def test_durations_are_written_as_java_does(micros: int, text: str) -> None:
     assert queries_shapes.duration(micros) == text

@@ -194,7 +194,9 @@ def test_an_empty_folder_stays_until_it_is_removed(api: Api, namespace: str) -> 
     assert [row["fileName"] for row in api.json("GET", f"{base}/directory?path=/empty")] == ["one.txt"]
 
 
-@pytest.mark.parametrize("path", ["../x", "/a/../../x", "/.git/config", "/_flows/x.yml", "/a\n", "/a ", "/" + "x" * 300])
+@pytest.mark.parametrize(
+    "path", ["../x", "/a/../../x", "/.git/config", "/_flows/x.yml", "/a\n", "/a ", "/" + "x" * 300]
+)
 def test_bad_paths_are_422(api: Api, namespace: str, path: str) -> None:
     upload(api, namespace, path, status=422)
 
@@ -342,4 +344,10 @@ def test_bodies_over_the_limit_are_413(api: Api, namespace: str) -> None:
 def test_too_many_form_parts_are_413(api: Api, namespace: str) -> None:
     api.flow(log_flow(namespace))
 
-    api.json("POST", f"/executions/{namespace}/hello", 413, data={f"p{n}": "x" for n in range(2_000)}, content_type="multipart/form-data")
+    api.json(
+        "POST",
+        f"/executions/{namespace}/hello",
+        413,
+        data={f"p{n}": "x" for n in range(2_000)},
+        content_type="multipart/form-data",
+    )
