@@ -1,7 +1,7 @@
 """The read side of executions: plain dicts in the JSON shapes of the API, for REST, pages and command line.
 
-Functions over a connection; no query here changes a row. Logs and metrics are in ``queries_logs``, counters for
-pages in ``queries_counters``. Values come masked: sealed secrets are shown as stars.
+Functions over a connection; no query here changes a row. Logs and metrics are in ``queries_logs``. Values come
+masked: sealed secrets are shown as stars.
 """
 
 from __future__ import annotations
