@@ -13,6 +13,7 @@ from namespaces.errors import TooMany
 
 WAKE_S = 1.0
 """How long a stream sleeps at most: it looks again even when no nudge came, and sees a stopping server."""
+LONGEST_WAIT_S = 3_600
 PING_EVERY = 15
 """Sleeps without an event after which a comment is sent; so a client that went away is noticed."""
 
@@ -96,6 +97,23 @@ def stopping() -> Callable[[], bool]:
     """Tells whether the server of this request is about to stop; never, under a server that does not say."""
     flag: Any = request.environ.get("lanner.stopping")
     return flag.is_set if flag is not None else (lambda: False)
+
+
+def wait_for_end(execution_id: str) -> None:
+    """Hold this request until the execution has ended or pauses, an hour at most, or the server stops.
+
+    Raises ``TooMany`` when all places are taken: a waiting request holds a thread as a stream does.
+    """
+    streams: Streams = current_app.extensions["lanner.streams"]
+    executions = current_app.extensions["lanner"].executions
+    stops = stopping()
+    streams.enter()
+    try:
+        for _ in range(LONGEST_WAIT_S):
+            if executions.wait(execution_id, timeout_s=WAKE_S) or stops():
+                return
+    finally:
+        streams.leave()
 
 
 def watch(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from flask import Response, request
@@ -10,7 +10,8 @@ from flask import Response, request
 from namespaces import revisions
 from namespaces.errors import BadRequest, InvalidFlow, InvalidInput, NotFound
 from namespaces.filters import Filters, Page
-from runner import queries
+from namespaces.store.base import to_micros
+from runner import queries, queries_shapes
 from runner.starting import StartRequest
 from service import stream
 from service.api import filters, flow_shapes
@@ -32,9 +33,6 @@ from service.api.uploads import file_parts, submitted
 from service.auth.principal import require_here
 
 resource = Resource("executions")
-
-LONGEST_WAIT_S = 3600.0
-
 
 # ---------------------------------------------------------------------- starting
 
@@ -63,13 +61,21 @@ def create(namespace: str, flow_id: str) -> Response:
                 kind=request.args.get("kind", "NORMAL"),
             )
         )
-    if flag("wait"):
-        wiring.executions.wait(started.execution_id, timeout_s=LONGEST_WAIT_S)
-    shape = shape_of(started.execution_id)
+    waits = flag("wait")
+    if waits:
+        stream.wait_for_end(started.execution_id)
+    shape = started_shape(started.execution_id, None if waits else started.row)
     shape["url"] = url_of(namespace, flow_id, started.execution_id)
     if started.replayed:
         return answer(shape, Lanner_Replayed="true")
     return answer(shape)
+
+
+def started_shape(execution_id: str, row: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The answer to a start: made of the row that was written when it is at hand, else read."""
+    if row is None:
+        return shape_of(execution_id)
+    return queries_shapes.inserted(row, to_micros(lanner().clock.now()))
 
 
 def _file_inputs(namespace: str, flow_id: str, revision: int | None) -> list[str] | None:
