@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
@@ -99,21 +100,24 @@ def stopping() -> Callable[[], bool]:
     return flag.is_set if flag is not None else (lambda: False)
 
 
-def wait_for_end(execution_id: str) -> None:
-    """Hold this request until the execution has ended or pauses, an hour at most, or the server stops.
-
-    Raises ``TooMany`` when all places are taken: a waiting request holds a thread as a stream does.
-    """
+@contextmanager
+def place() -> Iterator[None]:
+    """A place for a request that will wait: it holds a thread as a stream does. Raises ``TooMany``."""
     streams: Streams = current_app.extensions["lanner.streams"]
-    executions = current_app.extensions["lanner"].executions
-    stops = stopping()
     streams.enter()
     try:
-        for _ in range(LONGEST_WAIT_S):
-            if executions.wait(execution_id, timeout_s=WAKE_S) or stops():
-                return
+        yield
     finally:
         streams.leave()
+
+
+def wait_for_end(execution_id: str) -> None:
+    """Hold this request until the execution has ended or pauses, an hour at most, or the server stops."""
+    executions = current_app.extensions["lanner"].executions
+    stops = stopping()
+    for _ in range(LONGEST_WAIT_S):
+        if executions.wait(execution_id, timeout_s=WAKE_S) or stops():
+            return
 
 
 def watch(

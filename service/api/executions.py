@@ -40,14 +40,21 @@ resource = Resource("executions")
 @resource.on("POST", "/executions/<namespace>/<flow_id>", "/executions/trigger/<namespace>/<flow_id>")
 def create(namespace: str, flow_id: str) -> Response:
     """Start a flow; the answer has the execution as it is now, or (``wait``) once it has ended or pauses."""
-    wiring = lanner()
+    if not flag("wait"):
+        return _create(namespace, flow_id, waits=False)
+    # The place is taken before anything starts: a refusal must not leave an execution behind.
+    with stream.place():
+        return _create(namespace, flow_id, waits=True)
+
+
+def _create(namespace: str, flow_id: str, *, waits: bool) -> Response:
     revision = optional_number("revision")
-    labels = label_pairs(request.args.getlist("labels"))
     key = request.headers.get("Idempotency-Key") or None
-    schedule_date = optional_instant("scheduleDate")
+    labels = label_pairs(request.args.getlist("labels"))
     breakpoints = tuple(part for part in request.args.get("breakpoints", "").split(",") if part)
+    schedule_date = optional_instant("scheduleDate")
     with submitted(_file_inputs(namespace, flow_id, revision)) as given:
-        started = wiring.executions.start(
+        started = lanner().executions.start(
             StartRequest(
                 namespace=namespace,
                 flow_id=flow_id,
@@ -61,7 +68,6 @@ def create(namespace: str, flow_id: str) -> Response:
                 kind=request.args.get("kind", "NORMAL"),
             )
         )
-    waits = flag("wait")
     if waits:
         stream.wait_for_end(started.execution_id)
     shape = started_shape(started.execution_id, None if waits else started.row)

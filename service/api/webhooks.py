@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import orjson
 from flask import Response, current_app, request
 
-from namespaces.errors import LannerError, TooLarge
+from namespaces.errors import LannerError, TooLarge, TooMany
 from runner.triggers.webhook import WebhookRequest
 from runner.webhooks import WebhookOutcome
 from service import stream
@@ -17,6 +18,7 @@ from service.api.executions import started_shape, url_of
 from service.api.problems import unauthorized
 from service.api.routes import Resource
 
+log = logging.getLogger("lanner.api")
 resource = Resource("webhooks")
 
 
@@ -75,7 +77,12 @@ def fire(namespace: str, flow_id: str, key: str, path: str = "") -> Response:
 def _accepted(namespace: str, flow_id: str, outcome: WebhookOutcome, execution_id: str) -> Response:
     properties = outcome.trigger.properties if outcome.trigger is not None else {}
     if properties.get("wait"):
-        stream.wait_for_end(execution_id)
+        try:
+            with stream.place():
+                stream.wait_for_end(execution_id)
+        except TooMany:
+            # It runs already: the sender gets its id at once rather than a refusal that makes him send again.
+            log.warning("webhook call does not wait: too many wait", extra={"action": "webhook_wait_skipped"})
     shape = started_shape(execution_id, None if properties.get("wait") else outcome.row)
     shape["url"] = url_of(namespace, flow_id, execution_id)
     status = _status(properties, shape)
