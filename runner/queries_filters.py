@@ -55,11 +55,11 @@ def _label(op: Op, key: str, wanted: str) -> Condition:
     here = sa.select(sa.literal(1)).where(label.c.execution_id == execution.c.id, label.c.key == key)
     match op:
         case Op.EQUALS:
-            return execution.c.id.in_(found.where(label.c.value == wanted))
+            return sa.and_(execution.c.id.in_(found.where(label.c.value == wanted)))
         case Op.IN:
-            return execution.c.id.in_(found.where(label.c.value.in_(values_of(wanted))))
+            return sa.and_(execution.c.id.in_(found.where(label.c.value.in_(values_of(wanted)))))
         case Op.CONTAINS:
-            return execution.c.id.in_(found.where(contains(label.c.value, wanted)))
+            return sa.and_(execution.c.id.in_(found.where(contains(label.c.value, wanted))))
         case Op.NOT_EQUALS:
             return sa.not_(here.where(label.c.value == wanted).exists())
         case Op.NOT_IN:

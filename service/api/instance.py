@@ -120,9 +120,10 @@ def basic_auth() -> Response:
     accounts = _accounts()
     username, password = credentials(json_object())
     if accounts.initialized:
-        if _known() is None:
+        known = _known()
+        if known is None:
             raise Unauthorized("no or wrong credentials")
-        accounts.save_user(username, password)
+        accounts.save_user(username, password, by=known.name)
     else:
         accounts.setup(request.headers.get(SETUP_HEADER, ""), username, password)
     return empty(204)
