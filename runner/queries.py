@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from namespaces.errors import BadRequest
 from namespaces.filters import Filters, Page, ordered, total, where
 from namespaces.store.base import to_micros
 from runner import queries_shapes as shapes
@@ -31,13 +32,16 @@ from runner.queries_shapes import LoadOutputs
 from runner.rows import execution_table, run_table
 
 __all__ = [
+    "average_duration",
     "delete_logs",
     "distinct_namespaces",
+    "distinct_values",
     "execution",
     "head",
     "latest",
     "log_lines",
     "log_text",
+    "matching",
     "metric_aggregates",
     "metric_names",
     "metric_tasks",
@@ -285,6 +289,32 @@ def latest(connection: Connection, flows: Sequence[tuple[str, str]]) -> list[dic
                 }
             )
     return found
+
+
+def average_duration(connection: Connection, namespace: str, flow_id: str) -> tuple[float | None, int]:
+    """(mean seconds, how many) of the last hundred successful executions of a flow; None when there is none."""
+    seconds = (_micros(_e.ended_at) - _micros(_e.created_at)) / 1e6
+    last = (
+        sa.select(seconds.label("seconds"))
+        .where(_e.namespace == namespace, _e.flow_id == flow_id, _e.state == "SUCCESS", _e.ended_at.is_not(None))
+        .order_by(_e.created_at.desc())
+        .limit(100)
+        .subquery()
+    )
+    mean, count = connection.execute(sa.select(sa.func.avg(last.c.seconds), sa.func.count())).one()
+    return (float(mean) if mean is not None else None), int(count)
+
+
+DISTINCT = {"namespace": _e.namespace, "flowId": _e.flow_id, "state": _e.state, "kind": _e.kind}
+
+
+def distinct_values(connection: Connection, field: str, filters: Filters, *, size: int) -> list[str]:
+    """Different values of a field among the executions that match. Raises ``BadRequest`` for another field."""
+    column = DISTINCT.get(field)
+    if column is None:
+        raise BadRequest(f"field '{field[:40]}' has no list of values", hint=f"one of {', '.join(DISTINCT)}")
+    query = sa.select(column).distinct().where(*where(filters, execution_fields()), *ordinary(filters))
+    return [str(value) for value in connection.execute(query.order_by(column).limit(size)).scalars()]
 
 
 def distinct_namespaces(connection: Connection) -> list[str]:

@@ -235,6 +235,22 @@ def flows_of(namespace: str) -> Response:
     return answer(found)
 
 
+@resource.on("GET", "/executions/namespaces/<namespace>/flows/<flow_id>/average-duration")
+def average_duration(namespace: str, flow_id: str) -> Response:
+    mean, count = lanner().database.read(lambda c: queries.average_duration(c, namespace, flow_id))
+    shape: dict[str, Any] = {"count": count}
+    if mean is not None:
+        shape["averageDuration"] = queries_shapes.duration(round(mean * 1e6))
+    return answer(shape)
+
+
+@resource.on("GET", "/executions/distinct-field-values")
+def distinct_values() -> Response:
+    field, size = required("field"), number("size", 100, least=1, most=1_000)
+    wanted = filters.read(filters.EXECUTIONS, lanner().clock.now())
+    return answer(lanner().database.read(lambda c: queries.distinct_values(c, field, wanted, size=size)))
+
+
 @resource.on("GET", "/executions/flows/<namespace>/<flow_id>")
 def flow_for_execution(namespace: str, flow_id: str) -> Response:
     revision = optional_number("revision")
