@@ -1,7 +1,7 @@
 """The read side of executions: plain dicts in the JSON shapes of the API, for REST, pages and command line.
 
-Functions over a connection; no query here changes a row. Logs and metrics are in ``queries_logs``, counters for
-pages in ``queries_counters``. Values come masked: sealed secrets are shown as stars.
+Functions over a connection; no query here changes a row. Logs and metrics are in ``queries_logs``. Values come
+masked: sealed secrets are shown as stars.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from runner.queries_logs import (
     metric_names,
     metric_tasks,
     metrics,
+    search_logs,
 )
 from runner.queries_shapes import LoadOutputs
 from runner.rows import execution_table, run_table
@@ -110,6 +111,14 @@ _RUN = (
 )
 
 
+_BY_ID = sa.select(*_EXECUTION).where(_e.id == sa.bindparam("id"))
+_RUNS_BY_EXECUTION = sa.select(*_RUN).where(_r.execution_id == sa.bindparam("id")).order_by(_r.sequence)
+_HEAD = sa.select(_e.id, _e.namespace, _e.flow_id, _e.revision, _e.state, _e.kind, _e.finished, _e.version).where(
+    _e.id == sa.bindparam("id")
+)
+_VERSION = sa.select(_e.version, _e.finished).where(_e.id == sa.bindparam("id"))
+
+
 def execution(
     connection: Connection,
     execution_id: str,
@@ -124,7 +133,7 @@ def execution(
     ``load`` reads outputs that were too large for the row. ``rewind`` shows the states as they were when the
     execution last entered that state: what an action decided, however far things have gone since.
     """
-    row = connection.execute(sa.select(*_EXECUTION).where(_e.id == execution_id)).one_or_none()
+    row = connection.execute(_BY_ID, {"id": execution_id}).one_or_none()
     if row is None:
         return None
     micros = to_micros(now)
@@ -132,19 +141,16 @@ def execution(
         return _rewound(connection, row, rewind, micros, load)
     runs = None
     if not light:
-        query = sa.select(*_RUN).where(_r.execution_id == execution_id).order_by(_r.sequence)
-        runs = [
-            shapes.task_run(run, row.namespace, row.flow_id, micros, load) for run in connection.execute(query).all()
-        ]
+        found = connection.execute(_RUNS_BY_EXECUTION, {"id": execution_id}).all()
+        runs = [shapes.task_run(run, row.namespace, row.flow_id, micros, load) for run in found]
     return shapes.execution(row, runs, micros)
 
 
 def _rewound(connection: Connection, row: Any, state: str, micros: int, load: LoadOutputs | None) -> dict[str, Any]:
     until = shapes.last_entered(row.history, state)
-    query = sa.select(*_RUN).where(_r.execution_id == row.id).order_by(_r.sequence)
     runs = [
         shapes.task_run(run, row.namespace, row.flow_id, micros, load, until=until)
-        for run in connection.execute(query).all()
+        for run in connection.execute(_RUNS_BY_EXECUTION, {"id": row.id}).all()
         if until is None or shapes.began(run.history) <= until
     ]
     return shapes.execution(row, runs, micros, until=until)
@@ -152,16 +158,12 @@ def _rewound(connection: Connection, row: Any, state: str, micros: int, load: Lo
 
 def head(connection: Connection, execution_id: str) -> Any:
     """``(id, namespace, flow_id, revision, state, kind, finished, version)`` of one execution, None when unknown."""
-    return connection.execute(
-        sa.select(_e.id, _e.namespace, _e.flow_id, _e.revision, _e.state, _e.kind, _e.finished, _e.version).where(
-            _e.id == execution_id
-        )
-    ).one_or_none()
+    return connection.execute(_HEAD, {"id": execution_id}).one_or_none()
 
 
 def version(connection: Connection, execution_id: str) -> tuple[int, bool] | None:
     """(version, finished): what a stream watches. The version rises with every change of the execution."""
-    row = connection.execute(sa.select(_e.version, _e.finished).where(_e.id == execution_id)).one_or_none()
+    row = connection.execute(_VERSION, {"id": execution_id}).one_or_none()
     return None if row is None else (row.version, bool(row.finished))
 
 

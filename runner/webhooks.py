@@ -54,6 +54,8 @@ class WebhookOutcome:
     replayed: bool = False
     trigger: Trigger | None = None
     flow: Flow | None = None
+    row: Mapping[str, Any] | None = None
+    """The columns of the new execution, None for a repeat."""
     retry_after_s: int | None = None
 
 
@@ -234,7 +236,12 @@ class Webhooks:
         )
         started = self._executions.start(start)
         return WebhookOutcome(
-            status=200, execution_id=started.execution_id, replayed=started.replayed, trigger=trigger, flow=flow
+            status=200,
+            execution_id=started.execution_id,
+            replayed=started.replayed,
+            trigger=trigger,
+            flow=flow,
+            row=started.row,
         )
 
     def _signed(self, flow: Flow, trigger: Trigger, request: WebhookRequest) -> bool:

@@ -156,14 +156,14 @@ def usages() -> Response:
 
 @resource.on("GET", "/pebble/filters")
 def pebble_filters() -> Response:
-    from namespaces.expressions.registry import FILTERS
+    from namespaces.expressions.builtins import FILTERS
 
     return answer(sorted(FILTERS))
 
 
 @resource.on("GET", "/pebble/functions")
 def pebble_functions() -> Response:
-    from namespaces.expressions.registry import FUNCTIONS
+    from namespaces.expressions.builtins import FUNCTIONS
 
     return answer([{"name": name} for name in sorted(FUNCTIONS)])
 
