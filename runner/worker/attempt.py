@@ -264,7 +264,7 @@ class AttemptRunner:
         finally:
             live.running.remove(inner)
             outer.info.update(inner.info)
-            inner.detach()
+            inner.hand_over(outer)
 
     def _checked(self, live: Live, running: Running, output: Output) -> Outcome:
         if live.timed_out:

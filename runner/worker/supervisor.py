@@ -44,7 +44,7 @@ _PROGRAM = (
 
 _READ = 1 << 20
 _TRASH = ".gone-"
-_USUAL_FILES = ("spec.json", "pid", "log", "result.json")
+_USUAL_FILES = ("spec.json", "pid", "log", "result.json", "result.json.tmp")
 _USUAL_FOLDERS = ("work", "tmp")
 
 
@@ -250,8 +250,16 @@ class Script:
                 self._owner.close()
                 self._owner = None
 
+    def recorded(self) -> None:
+        """The end is in the database: the supervisor need not keep it."""
+        with self._lock:
+            if self._owner is not None:
+                with contextlib.suppress(OSError):
+                    self._owner.send(b"D", socket.MSG_NOSIGNAL)
+
     def discard(self) -> None:
         """Remove the spool with everything in it; the result has been recorded."""
+        self.recorded()
         self.close()
         remove_folder(self.folder)
 
