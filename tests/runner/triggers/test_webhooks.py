@@ -23,8 +23,9 @@ def hook(extra: str = "", trigger_key: str = LONG) -> str:
 
 
 def call(
-    house: House, given: str = LONG, *, flow: str = "f", method: str = "POST", body: bytes = b'{"a": 1}', address: str = "",
-    content_type: str = "application/json", parameters: dict[str, list[str]] | None = None, **headers: str,
+    house: House, given: str = LONG, *, flow: str = "f", method: str = "POST", body: bytes = b'{"a": 1}',
+    address: str = "", content_type: str = "application/json", parameters: dict[str, list[str]] | None = None,
+    **headers: str,
 ) -> WebhookOutcome:  # fmt: skip
     named = {name.replace("_", "-"): [value] for name, value in headers.items()}
     request = WebhookRequest(
