@@ -1,4 +1,4 @@
-"""Renderings per second of a typical template, beside plain Jinja2 and its sandbox: ``python benchmarks/expressions.py``."""
+"""Renderings per second of a typical template, beside plain Jinja2 and its sandbox, measured in the same run."""
 
 from __future__ import annotations
 

@@ -92,7 +92,9 @@ def plan(change: Change, flow: Flow | LannerError, schedules: Schedules, now: da
         and old.generation != new.generation
         and (old.content, old.disabled) == (new.content, new.disabled)
     )
-    fresh = row is None or old is None or again or row.type != declaration.type
+    # An upstream may end before the scheduler comes by: what a Flow trigger has seen by then is kept.
+    unmarked = old is None and declaration.type in TIMED
+    fresh = row is None or unmarked or again or row.type != declaration.type
     base = Follow(key=change.key, type=declaration.type, mark=new, fresh=fresh)
     if isinstance(flow, LannerError):
         return replace(base, error=flow.message)

@@ -19,7 +19,7 @@ _READS_FILES = re.compile(r"\{[{%][^}]*?\b(read|fileURI|fileSize|fileExists|isFi
 _SCHEDULES = frozenset(f"io.kestra.plugin.core.trigger.{name}" for name in ("Schedule", "ScheduleOnDates"))
 
 
-def check_flow(scope: Scope, flow: Flow, text: str) -> None:
+def check_flow(scope: Scope, flow: Flow, text: str, *, strict: bool = False) -> None:
     """All cross checks of ``flows.md`` 10.2 and 10.3."""
     findings = scope.findings
     if len(scope.task_ids) > MAX_TASKS:
@@ -32,7 +32,7 @@ def check_flow(scope: Scope, flow: Flow, text: str) -> None:
         check_inputs(findings, flow.inputs, ("inputs",))
     _check_preconditions(findings, flow)
     _check_schedules(findings, flow)
-    check_expressions(scope, flow, text)
+    check_expressions(scope, flow, text, strict=strict)
 
 
 def check_task_ids(scope: Scope) -> None:

@@ -120,6 +120,7 @@ TASK_RUN: _Table = {
     },
     S.PAUSED: {
         S.RUNNING: "resume, the date has come, the child goes on",
+        S.RETRYING: "the paused child FAILED and a retry is left",
         S.RESTARTED: "restart",
         **_EARLY,
     },

@@ -207,6 +207,11 @@ CODES: dict[str, tuple[str, str, str]] = {
         "A scheduled flow has an input without `defaults` that the trigger does not give. Kestra 2 refuses it.",
         "Give it in `inputs` of the trigger, or give it `defaults`.",
     ),
+    "F114": (
+        "Cache on a block",
+        "`taskCache` stands on a task that holds other tasks, where it has no effect.",
+        "Put it on the tasks inside.",
+    ),
     "F202": ("Disabled", "The flow is disabled; it can be read, not started.", "Remove `disabled` to use it."),
     "F203": (
         "Lanner only",
