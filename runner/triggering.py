@@ -78,6 +78,7 @@ class Triggers:
         self.flow_triggers = FlowTriggers(
             database, registry, executions, clock, self.rendering, defaults, log_bad_inputs=chosen.log_bad_inputs
         )
+        self.scheduler.others[FLOW] = self.flow_triggers.window_ended
         self.webhooks = Webhooks(database, registry, executions, clock, self.rendering, rate=chosen.webhook_rate)
         self.states = TriggerStates(database, registry, clock, nudges, self.schedules)
 
