@@ -249,12 +249,14 @@ def insert_fire(tx: Connection, key: Key, slot: datetime, backfill: str, executi
     return tx.execute(_insert_fire(tx.dialect.name), values).first() is not None
 
 
-def record_error(tx: Connection, key: Key, type_name: str, message: str, now: datetime, **values: Any) -> None:
-    """Count a failure of a trigger and say it: on its row and as a line of its log."""
+def record_error(
+    tx: Connection, key: Key, type_name: str, message: str, now: datetime, *, level: int = 40, **values: Any
+) -> None:
+    """Count a failure of a trigger and say it: on its row and as a line of its log (40 WARN, 50 ERROR)."""
     ensure_state(tx, key, type_name, now)
     update_state(tx, key, now, error=message[:2_000], failures=state_table.c.failures + 1, **values)
     line = LogLine(
-        at=now, level=40, message=message[:10_000], namespace=key[0], flow_id=key[1], trigger_id=key[2]
+        at=now, level=level, message=message[:10_000], namespace=key[0], flow_id=key[1], trigger_id=key[2]
     )  # fmt: skip
     write_logs(tx, [line])
 
