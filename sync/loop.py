@@ -29,7 +29,8 @@ from sync import pace, requests, store
 from sync.apply import put_events
 from sync.errors import Overtaken, Stopped, SyncFailed
 from sync.model import GitSource, State, SyncRun
-from sync.passes import SHAPE_REASONS, Outcome, SourceSync, Tools, Wish
+from sync.passes import SHAPE_REASONS, Outcome, SourceSync, Wish
+from sync.survey import Tools
 
 log = logging.getLogger("lanner.sync")
 
