@@ -301,7 +301,7 @@ class SourceSync:
         if target == work.row.applied_commit:
             self._settle(work, state=State.SYNCED, reason="", message="", plan=None, policy=work.policy)
             return None
-        read = Read(made, commit, tree, Changes(Layout(work.row.layout)), {}, {}, False, self._load(work.row))
+        read = Read(made, commit, tree, Changes(Layout(work.row.layout or Layout.AUTO)), {}, {}, False, self._load(work.row))
         return self._carry_out(work, mirror, read)
 
     def _wait(self, work: _Work, made: Plan) -> SyncRun:
