@@ -113,6 +113,9 @@ class SourceSync:
                 _, id_length = self._probe(mirror)
                 mirror.rebuild(id_length)
             run = self._sync(work, mirror)
+        except OSError as error:
+            # Disk full, permissions: the mirror's trouble, whatever step met it.
+            raise SyncFailed("Mirror", f"the mirror cannot be used: {error.strerror or error}") from error
         except SyncFailed as failure:
             if failure.reason in SHAPE_REASONS:
                 work.values["judged"] = work.judged
@@ -301,7 +304,9 @@ class SourceSync:
         if target == work.row.applied_commit:
             self._settle(work, state=State.SYNCED, reason="", message="", plan=None, policy=work.policy)
             return None
-        read = Read(made, commit, tree, Changes(Layout(work.row.layout or Layout.AUTO)), {}, {}, False, self._load(work.row))
+        read = Read(
+            made, commit, tree, Changes(Layout(work.row.layout or Layout.AUTO)), {}, {}, False, self._load(work.row)
+        )
         return self._carry_out(work, mirror, read)
 
     def _wait(self, work: _Work, made: Plan) -> SyncRun:

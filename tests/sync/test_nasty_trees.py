@@ -36,9 +36,7 @@ def plant(git: Git, tree: list[tuple[str, str, str]], message: str = "planted") 
             here = here.setdefault(folder, {})
         oid = content if mode == "160000" else git("hash-object", "-w", "--stdin", stdin=content.encode())
         here[name] = (mode, oid)
-    commit = git(
-        "-c", "user.name=Eve", "-c", "user.email=eve@example.com", "commit-tree", make(root), "-m", message
-    )
+    commit = git("-c", "user.name=Eve", "-c", "user.email=eve@example.com", "commit-tree", make(root), "-m", message)
     git("update-ref", "refs/heads/main", commit)
     return commit
 
@@ -117,9 +115,7 @@ def test_a_case_only_rename_is_a_move(world: World) -> None:
     assert world.flows() == {"company.data.a": 1}
 
 
-@pytest.mark.parametrize(
-    ("one", "two"), [("A", "a"), ("caf\u00e9", "cafe\u0301")], ids=["case", "unicode"]
-)
+@pytest.mark.parametrize(("one", "two"), [("A", "a"), ("caf\u00e9", "cafe\u0301")], ids=["case", "unicode"])
 def test_paths_that_are_one_elsewhere_are_an_error_at_both(world: World, one: str, two: str) -> None:
     world.synced({at("company.data", one): flow("a")})
 

@@ -185,7 +185,9 @@ def test_a_stuck_remote_does_not_hold_up_another_source(world: World, server: Gi
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_wrong_token_is_told_apart_and_never_shown(world: World, server: GitServer, clock: ManualClock, status: int) -> None:
+def test_a_wrong_token_is_told_apart_and_never_shown(
+    world: World, server: GitServer, clock: ManualClock, status: int
+) -> None:
     world.synced({at("company.data", "a"): flow("a")})
     server.password = "another"  # noqa: S105
     server.status = status if status == 403 else None
@@ -275,7 +277,12 @@ def test_ssh_is_started_with_host_keys_checked_and_no_agent(world: World) -> Non
         del os.environ["LANNER_SHOULD_NOT_LEAK"]
 
     text = told.read_text()
-    for option in ("StrictHostKeyChecking=yes", "GlobalKnownHostsFile=/dev/null", "ForwardAgent=no", "IdentitiesOnly=yes"):
+    for option in (
+        "StrictHostKeyChecking=yes",
+        "GlobalKnownHostsFile=/dev/null",
+        "ForwardAgent=no",
+        "IdentitiesOnly=yes",
+    ):
         assert option in text
     assert "LANNER_SHOULD_NOT_LEAK" not in text
     for secret in SECRETS.values():
