@@ -5,7 +5,8 @@ What runs lives in ``runner.plugin``; this half is enough to validate and docume
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
@@ -66,7 +67,6 @@ class PluginType(BaseModel):
         arbitrary_types_allowed=True,
         alias_generator=to_camel,
         defer_build=True,
-        coerce_numbers_to_str=True,
         protected_namespaces=(),
     )
 
@@ -92,11 +92,15 @@ class PluginType(BaseModel):
             return cls.model_validate(repaired, by_name=False)
 
 
-def as_text_where_wanted(values: Mapping[str, Any], error: ValidationError) -> dict[str, Any] | None:
-    """The values with numbers and booleans turned into their text where ``error`` says that text is wanted.
+def as_text_where_wanted(
+    values: Mapping[str, Any],
+    error: ValidationError,
+    text_at: Callable[[tuple[Any, ...], Any], str] | None = None,
+) -> dict[str, Any] | None:
+    """The values with numbers and booleans turned into text where ``error`` says that text is wanted.
 
-    None when nothing could be repaired. Kestra's reader hands over the text of any scalar; here that costs
-    only those who wrote ``version: true``.
+    None when nothing could be repaired. ``text_at`` knows how the scalar at a path was written. Kestra's reader
+    hands over the text of any scalar; here that costs only those who wrote ``version: 1.10``.
     """
     from namespaces.flows.reader import scalar_text
 
@@ -107,20 +111,20 @@ def as_text_where_wanted(values: Mapping[str, Any], error: ValidationError) -> d
         if item["type"] != "string_type" or not isinstance(seen, bool | int | float):
             continue
         holder: Any = repaired
-        places = [part for part in item["loc"] if isinstance(part, int | str)]
-        for depth, part in enumerate(places):
+        place: list[int | str] = []
+        for part in item["loc"]:
             try:
                 below = holder[part]
             except (KeyError, IndexError, TypeError):
-                break  # the name of a union's member, not a place in the value
-            if below is seen and not isinstance(below, dict | list):
-                holder[part] = scalar_text(seen)
+                continue  # the name of a union's member, not a place in the value
+            place.append(part)
+            if isinstance(below, dict | list):
+                holder[part] = below = dict(below) if isinstance(below, dict) else list(below)
+                holder = below
+            elif below is seen:
+                holder[part] = scalar_text(seen) if text_at is None else text_at(tuple(place), seen)
                 found = True
                 break
-            if depth < len(places) - 1 and isinstance(below, dict | list):
-                copy: Any = dict(below) if isinstance(below, dict) else list(below)
-                holder[part] = copy
-                holder = copy
     return repaired if found else None
 
 
@@ -150,14 +154,24 @@ Duration = Annotated[
 ]
 """An ISO-8601 duration as Java reads it, or a bare number of seconds."""
 
+
+def _from_json(value: Any) -> Any:
+    """Kestra takes lists and maps as JSON text too."""
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value  # the declared type says what is wanted
+
+
 DynamicText = Annotated[str, Dynamic]
 DynamicAny = Annotated[Any, Dynamic, Field(default=None)]
 DynamicDuration = Annotated[Duration, Dynamic]
 DynamicInt = Annotated[int, Dynamic]
 DynamicFloat = Annotated[float, Dynamic]
 DynamicBool = Annotated[bool, Dynamic]
-DynamicList = Annotated[list[DynamicText], Dynamic]
-"""A list of texts, or one expression that gives a JSON list."""
-DynamicMap = Annotated[dict[str, Any], Dynamic]
-"""A map with expressions inside, or one expression that gives a JSON object."""
-DynamicTextMap = Annotated[dict[str, DynamicText | None], Dynamic]
+DynamicList = Annotated[list[DynamicText], BeforeValidator(_from_json), Dynamic]
+"""A list of texts, the same as JSON text, or one expression that gives a JSON list."""
+DynamicMap = Annotated[dict[str, Any], BeforeValidator(_from_json), Dynamic]
+"""A map with expressions inside, the same as JSON text, or one expression that gives a JSON object."""

@@ -8,21 +8,20 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from namespaces.declarations import Declaration, declaration, declarations, declarations_of, declare, forget
 from namespaces.errors import Conflict, NotFound
 from namespaces.flows.model import Flow
-from namespaces.store.base import dump_json
-from namespaces.tables import CounterRow, FlowRow, NamespaceRow, RevisionRow, TriggerRow
+from namespaces.tables import CounterRow, FlowRow, NamespaceRow, RevisionRow
 
 flow_table = FlowRow.__table__  # type: ignore[attr-defined]
 revision_table = RevisionRow.__table__  # type: ignore[attr-defined]
-trigger_table = TriggerRow.__table__  # type: ignore[attr-defined]
 namespace_table = NamespaceRow.__table__  # type: ignore[attr-defined]
 counter_table = CounterRow.__table__  # type: ignore[attr-defined]
 
@@ -85,20 +84,6 @@ class Saved:
     id: str
     revision: int
     changed: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Declaration:
-    """A trigger as the newest revision of its flow declares it."""
-
-    namespace: str
-    flow_id: str
-    trigger_id: str
-    type: str
-    revision: int
-    disabled: bool
-    generation: int
-    declared: dict[str, Any] = field(default_factory=dict)
 
 
 _REVISION_LINE = re.compile(r"^revision:[^\n]*\n?", re.MULTILINE)
@@ -181,7 +166,7 @@ def save(tx: Connection, drafts: Sequence[Draft], *, now: datetime, generation: 
     _update_flows(tx, old_flows)
     if revisions:
         tx.execute(sa.insert(revision_table), revisions)
-    _declare(tx, written, generation)
+    declare(tx, written, generation)
     _ensure_namespaces(tx, {flow.namespace for flow, _ in written}, now)
     return saved
 
@@ -227,7 +212,7 @@ def delete(
             flows,
         )
         tx.execute(sa.insert(revision_table), revisions)
-        _forget_triggers(tx, [(saved.namespace, saved.id) for saved in gone])
+        forget(tx, [(saved.namespace, saved.id) for saved in gone])
     return gone
 
 
@@ -332,36 +317,6 @@ def of_namespace(connection: Connection, namespace: str) -> list[Stored]:
     return [_stored(row) for row in rows]
 
 
-def declarations(connection: Connection, types: Iterable[str] = (), *, since_generation: int = -1) -> list[Declaration]:
-    """Trigger declarations of these types (none given: all) that changed after the generation."""
-    query = sa.select(trigger_table).where(trigger_table.c.generation > since_generation)
-    wanted = list(types)
-    if wanted:
-        query = query.where(trigger_table.c.type.in_(wanted))
-    return [_declaration(row) for row in connection.execute(query)]
-
-
-def declarations_of(connection: Connection, namespace: str, flow_id: str) -> list[Declaration]:
-    """The triggers one flow declares."""
-    query = (
-        sa.select(trigger_table)
-        .where(trigger_table.c.namespace == namespace, trigger_table.c.flow_id == flow_id)
-        .order_by(trigger_table.c.trigger_id)
-    )
-    return [_declaration(row) for row in connection.execute(query)]
-
-
-def declaration(connection: Connection, namespace: str, flow_id: str, trigger_id: str) -> Declaration | None:
-    row = connection.execute(
-        sa.select(trigger_table).where(
-            trigger_table.c.namespace == namespace,
-            trigger_table.c.flow_id == flow_id,
-            trigger_table.c.trigger_id == trigger_id,
-        )
-    ).one_or_none()
-    return _declaration(row) if row is not None else None
-
-
 def _current(connection: Connection, keys: Sequence[tuple[str, str]]) -> list[tuple[tuple[str, str], Any]]:
     columns = (
         flow_table.c.namespace,
@@ -445,60 +400,6 @@ def _update_flows(tx: Connection, rows: list[dict[str, Any]]) -> None:
         )
 
 
-def _forget_triggers(tx: Connection, keys: Sequence[tuple[str, str]]) -> None:
-    if keys:
-        tx.execute(
-            sa.delete(trigger_table).where(
-                trigger_table.c.namespace == sa.bindparam("k_ns"), trigger_table.c.flow_id == sa.bindparam("k_id")
-            ),
-            [{"k_ns": namespace, "k_id": flow_id} for namespace, flow_id in keys],
-        )
-
-
-def _declare(tx: Connection, flows: Sequence[tuple[Flow, int]], generation: int) -> None:
-    """Replace the declarations of these flows; one that did not change keeps its generation, so schedules keep time."""
-    before: dict[tuple[str, str, str], Any] = {}
-    ids = [(flow.namespace, flow.id) for flow, _ in flows]
-    for start in range(0, len(ids), CHUNK):
-        part = ids[start : start + CHUNK]
-        rows = tx.execute(
-            sa.select(trigger_table).where(
-                trigger_table.c.namespace.in_({namespace for namespace, _ in part}),
-                trigger_table.c.flow_id.in_({flow_id for _, flow_id in part}),
-            )
-        )
-        before.update({(row.namespace, row.flow_id, row.trigger_id): row for row in rows})
-    if before:
-        _forget_triggers(
-            tx, [key for key in ids if any(known[:2] == key for known in before)] if len(ids) < CHUNK else ids
-        )
-    rows_to_write: list[dict[str, Any]] = []
-    for flow, number in flows:
-        for trigger in flow.triggers:
-            disabled = trigger.disabled or flow.disabled
-            old = before.get((flow.namespace, flow.id, trigger.id))
-            same = (
-                old is not None
-                and old.type == trigger.type
-                and bool(old.disabled) == disabled
-                and dump_json(old.declared) == dump_json(dict(trigger.written))
-            )
-            rows_to_write.append(
-                {
-                    "namespace": flow.namespace,
-                    "flow_id": flow.id,
-                    "trigger_id": trigger.id,
-                    "type": trigger.type,
-                    "revision": number,
-                    "disabled": disabled,
-                    "declared": dict(trigger.written),
-                    "generation": old.generation if old is not None and same else generation,
-                }
-            )
-    if rows_to_write:
-        tx.execute(sa.insert(trigger_table), rows_to_write)
-
-
 def _ensure_namespaces(tx: Connection, names: set[str], now: datetime) -> None:
     known = set(tx.execute(sa.select(namespace_table.c.name).where(namespace_table.c.name.in_(names))).scalars())
     missing = sorted(names - known)
@@ -536,14 +437,8 @@ def _stored(row: Any) -> Stored:
     )
 
 
-def _declaration(row: Any) -> Declaration:
-    return Declaration(
-        namespace=row.namespace,
-        flow_id=row.flow_id,
-        trigger_id=row.trigger_id,
-        type=row.type,
-        revision=row.revision,
-        disabled=bool(row.disabled),
-        generation=row.generation,
-        declared=row.declared or {},
-    )
+__all__ = [
+    "Declaration", "Draft", "Origin", "Saved", "Stored", "at_generation", "at_revision", "checksum", "declaration",
+    "declarations", "declarations_of", "delete", "generation", "history", "latest", "managed_by", "next_generation",
+    "normalized", "of_namespace", "require_api_managed", "save",
+]  # fmt: skip

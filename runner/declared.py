@@ -84,9 +84,7 @@ def changes(connection: Connection) -> Changes:
 def plan(change: Change, flow: Flow | LannerError, schedules: Schedules, now: datetime) -> Follow:
     """What becomes of the state of one declared trigger."""
     declaration, row = change.declaration, change.row
-    new = mark(
-        declaration.type, declaration.declared, disabled=declaration.disabled, generation=declaration.generation
-    )
+    new = mark(declaration.type, declaration.declared, disabled=declaration.disabled, generation=declaration.generation)
     old = Mark.read(row.declared) if row is not None else None
     # The same content in a new generation was deleted in between: its record went with it.
     again = (
@@ -94,26 +92,29 @@ def plan(change: Change, flow: Flow | LannerError, schedules: Schedules, now: da
         and old.generation != new.generation
         and (old.content, old.disabled) == (new.content, new.disabled)
     )
-    fresh = row is None or old is None or again or row.type != declaration.type
-    base = {"key": change.key, "type": declaration.type, "mark": new, "fresh": fresh}
+    # An upstream may end before the scheduler comes by: what a Flow trigger has seen by then is kept.
+    unmarked = old is None and declaration.type in TIMED
+    fresh = row is None or unmarked or again or row.type != declaration.type
+    base = Follow(key=change.key, type=declaration.type, mark=new, fresh=fresh)
     if isinstance(flow, LannerError):
-        return Follow(**base, error=flow.message)
+        return replace(base, error=flow.message)
     trigger = flow.trigger(declaration.trigger_id)
     if trigger is None:
-        return Follow(**base, error=f"revision {declaration.revision} has no trigger '{declaration.trigger_id}'")
+        return replace(base, error=f"revision {declaration.revision} has no trigger '{declaration.trigger_id}'")
     if declaration.type not in TIMED:
         wanted = declaration.type == HTTP or bool(trigger.properties.get("onMiss"))
         on = wanted and not declaration.disabled
         due = now if fresh or row is None or row.next_at is None else row.next_at
-        return Follow(**base, next_at=due if on else None)
+        return replace(base, next_at=due if on else None)
     try:
         rules = schedules.rules(flow, trigger)
     except LannerError as error:
-        return Follow(**base, error=error.message)
+        return replace(base, error=error.message)
     if fresh:
         state = schedule.first(rules, now)
-        return Follow(**base, state=replace(state, next_at=None) if declaration.disabled else state)
-    assert row is not None and old is not None
+        return replace(base, state=replace(state, next_at=None) if declaration.disabled else state)
+    assert row is not None
+    assert old is not None
     state = triggerrows.schedule_state(row, declared_disabled=declaration.disabled)
     skips: tuple[Skip, ...] = ()
     if old.timing != new.timing:
@@ -124,7 +125,7 @@ def plan(change: Change, flow: Flow | LannerError, schedules: Schedules, now: da
         state = schedule.enabled(rules, state, now)
     else:
         state = schedule.refreshed(rules, state)
-    return Follow(**base, state=state, skips=skips)
+    return replace(base, state=state, skips=skips)
 
 
 def apply(tx: Connection, follows: Sequence[Follow], now: datetime) -> None:
@@ -196,26 +197,47 @@ def release(tx: Connection, key: Key, execution_id: str, now: datetime) -> bool:
     return True
 
 
-def execution_ended(tx: Connection, execution_id: str, state: str, *, now: datetime) -> bool:
-    """An execution reached a terminal state: free the trigger it holds, and obey its trigger's ``stopAfter``.
+def concerns(connection: Connection, execution_id: str, state: str) -> bool:
+    """Whether the end of this execution changes a trigger."""
+    found = _trigger_of(connection, execution_id)
+    if found is None:
+        return False
+    key, stop_after, _ = found
+    row = triggerrows.read_state(connection, key)
+    return (row is not None and row.execution_id == execution_id) or state in stop_after
 
-    Harmless twice. True when a trigger changed: the scheduler should look.
+
+def execution_ended(tx: Connection, execution_id: str, state: str, *, now: datetime) -> bool:
+    """Free the trigger that the execution holds, and obey its trigger's ``stopAfter``. Harmless twice.
+
+    True when a trigger changed: the scheduler should look.
     """
-    row = tx.execute(
+    found = _trigger_of(tx, execution_id)
+    if found is None:
+        return False
+    key, stop_after, type_name = found
+    changed = release(tx, key, execution_id, now)
+    if state in stop_after:
+        triggerrows.ensure_state(tx, key, type_name, now)
+        triggerrows.update_state(tx, key, now, disabled=True, next_at=None)
+        changed = True
+    return changed
+
+
+def _trigger_of(connection: Connection, execution_id: str) -> tuple[Key, tuple[str, ...], str] | None:
+    """The declared trigger that started an execution, with its ``stopAfter`` and type."""
+    row = connection.execute(
         sa.select(execution_table.c.namespace, execution_table.c.flow_id, execution_table.c.trigger).where(
             execution_table.c.id == execution_id
         )
     ).one_or_none()
     trigger_id = (row.trigger or {}).get("id") if row is not None else None
     if row is None or not trigger_id:
-        return False
+        return None
     key = (row.namespace, row.flow_id, str(trigger_id))
-    changed = release(tx, key, execution_id, now)
-    written = tx.execute(
+    written = connection.execute(
         sa.select(declaration_table.c.declared, declaration_table.c.type).where(triggerrows.of(declaration_table, key))
     ).one_or_none()
-    if written is not None and state in ((written.declared or {}).get("stopAfter") or ()):
-        triggerrows.ensure_state(tx, key, written.type, now)
-        triggerrows.update_state(tx, key, now, disabled=True, next_at=None)
-        changed = True
-    return changed
+    if written is None:
+        return key, (), ""
+    return key, tuple(str(state) for state in (written.declared or {}).get("stopAfter") or ()), written.type

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -46,7 +46,7 @@ class Effects:
         dispatch: Dispatch,
         listener: Listener,
         released: Callable[[str, str], None],
-        ended: Callable[[Connection, str, str], None],
+        ended: Callable[[str, str], None],
     ) -> None:
         """``released(namespace, flow_id)`` admits the next queued execution; ``ended`` frees a locked trigger."""
         self._executions = executions
@@ -98,7 +98,7 @@ class Effects:
         if row.parent_run_id is not None and row.kind != "LOOP":
             self._tell_parent(row, state)
         if state.terminal:
-            self._database.write(lambda tx: self._ended(tx, execution_id, state.value))
+            self._ended(execution_id, state.value)
         self._listener.announce(execution_id, state.value, int(payload["at"]))
 
     def announce_unborn(self, row: Any) -> None:
@@ -106,20 +106,41 @@ class Effects:
         self._announce(row.id, {"state": row.state, "at": len(row.history or ())})
 
     def _tell_parent(self, row: Any, state: State) -> None:
+        now = self._clock.now()
         parent = self._database.read(
             lambda c: c.execute(sa.select(run_table.c.execution_id).where(run_table.c.id == row.parent_run_id)).scalar()
         )
-        if parent is not None:
-            self._executions.apply(
-                parent,
-                events.SubflowChanged(
-                    at=self._clock.now(),
-                    task_run_id=row.parent_run_id,
-                    execution_id=row.id,
-                    state=state,
-                    outputs=row.outputs,
-                ),
-            )
+        if parent is None:
+            return
+        outputs, error = row.outputs, None
+        if state.terminal:
+            try:
+                outputs = {**(outputs or {}), **self._legacy_outputs(parent, row, now)} or None
+            except LannerError as problem:
+                error = problem.message
+        self._executions.apply(
+            parent,
+            events.SubflowChanged(
+                at=now, task_run_id=row.parent_run_id, execution_id=row.id, state=state, outputs=outputs, error=error
+            ),
+        )
+
+    def _legacy_outputs(self, parent_id: str, child: Any, now: datetime) -> dict[str, Any]:
+        """``outputs`` written on the Subflow task itself: rendered in the context of the child at its end."""
+        marked = events.AttemptStarted(at=now, task_run_id=child.parent_run_id, epoch=0)
+        parent = self._database.read(lambda c: view.load(c, parent_id, [marked]))
+        run = parent.value.runs.get(child.parent_run_id) if parent is not None else None
+        if parent is None or run is None:
+            return {}
+        task = self._executions.flow_of(parent).by_id.get(run.task_id)
+        if not isinstance(task, Subflow) or not task.outputs:
+            return {}
+        loaded = self._database.read(lambda c: view.load(c, child.id, [events.Queued(at=now)]))
+        if loaded is None:
+            return {}
+        place = Place(self._executions.rendering, self._executions.flow_of(loaded), loaded.facts, loaded.paths)
+        rendered: dict[str, Any] = place.renderer(loaded.value, None).value(dict(task.outputs))
+        return rendered
 
     def _release(self, execution_id: str, _payload: Mapping[str, Any]) -> None:
         """Harmless twice: slots are counted from rows."""
@@ -168,11 +189,7 @@ class Effects:
         run = loaded.value.runs.get(run_id)
         if run is None or run.epoch != epoch or run.state.terminal:
             return
-        flow = self._database.read(
-            lambda c: self._executions.registry.flow(
-                c, loaded.facts.namespace, loaded.facts.flow_id, loaded.value.revision
-            )
-        )
+        flow = self._executions.flow_of(loaded)
         task = flow.by_id[run.task_id]
         if not isinstance(task, Subflow):
             raise LannerError(f"task '{task.id}' is not a Subflow")
@@ -184,16 +201,7 @@ class Effects:
         except LannerError as error:
             if isinstance(error, Unavailable):
                 raise
-            self._executions.apply(
-                execution_id,
-                events.AttemptFinished(
-                    at=self._clock.now(),
-                    task_run_id=run_id,
-                    epoch=epoch,
-                    state=State.FAILED,
-                    error=error.message,
-                ),
-            )
+            self._executions.refuse_attempt(execution_id, run, epoch, error.message)
             return
         self._executions.apply(
             execution_id,
@@ -215,7 +223,13 @@ class Effects:
         if task.inherit_labels:
             labels.update((k, v) for k, v in loaded.value.labels if not k.startswith("system."))
         if task.labels:
-            pairs, faults = read_labels(scene.value(task.labels))
+            # The model keeps pairs, or one expression; read_labels takes the forms that a flow may write.
+            written: Any = (
+                scene.typed(task.labels)
+                if isinstance(task.labels, str)
+                else scene.value([{"key": key, "value": value} for key, value in task.labels])
+            )
+            pairs, faults = read_labels(written)
             wrong = [fault for fault in faults if not fault.warning]
             if wrong:
                 raise LannerError(f"labels: {wrong[0].message}", code="bad_labels")
@@ -260,19 +274,34 @@ class Effects:
     def _restart_subflow(self, execution_id: str, payload: Mapping[str, Any]) -> None:
         """Harmless twice: a child that is running again refuses a second restart, and that is fine."""
         child = payload["child"]
-        row = self._database.read(
+        state = self._database.read(
             lambda c: c.execute(sa.select(execution_table.c.state).where(execution_table.c.id == child)).scalar()
         )
-        if row is None:
+        if state is None:
             self._start_subflow(execution_id, payload)
             return
-        if State(row).terminal:
+        # The parent follows the child before it moves: it may end faster than we come back.
+        self._executions.apply(
+            execution_id,
+            events.SubflowStarted(
+                at=self._clock.now(), task_run_id=payload["run"], epoch=payload["epoch"], execution_id=child
+            ),
+        )
+        if State(state).terminal:
             self._executions.restart(child)
+
+    def start_subflow(self, execution_id: str, task_run_id: str, epoch: int) -> None:
+        """Start a Subflow that nobody has started yet: what the reconciler finds."""
+        self._start_subflow(execution_id, {"run": task_run_id, "epoch": epoch})
+
+    def announce_again(self, execution_id: str) -> None:
+        """Tell whoever waits for an execution that has ended; for ends that were not heard."""
+        row = self._database.read(lambda c: c.execute(view.ONE_EXECUTION, {"k_id": execution_id}).one_or_none())
+        if row is not None and State(row.state).terminal:
+            self._announce(execution_id, {"state": row.state, "at": len(row.history or ())})
 
 
 def _instant(text: str) -> Any:
-    from datetime import UTC, datetime
-
     if not text.strip():
         return None
     try:

@@ -25,6 +25,8 @@ from runner import rows, starting, view, writing
 from runner.applying import Applier, Outcome
 from runner.engine import events
 from runner.engine.states import TERMINAL, State
+from runner.engine.values import TaskRun
+from runner.logs import LEVELS, LogLine
 from runner.rendering import Place, Rendering
 from runner.rows import execution_table, label_table, run_table, timer_table
 from runner.starting import Prepared, Started, StartRequest, Upload
@@ -140,6 +142,28 @@ class Executions:
     def apply(self, execution_id: str, event: events.AnyEvent, **more: Any) -> bool:
         return self.applier.apply(execution_id, event, **more)
 
+    def refuse_attempt(self, execution_id: str, run: TaskRun, epoch: int, error: str) -> None:
+        """End an attempt that could not even begin (a subflow that cannot start), with its reason in the log."""
+        now = self.clock.now()
+        row = self._row(execution_id)
+        line = LogLine(
+            at=now,
+            level=LEVELS["ERROR"],
+            message=error,
+            namespace=row.namespace,
+            flow_id=row.flow_id,
+            execution_id=execution_id,
+            task_id=run.task_id,
+            task_run_id=run.id,
+            attempt=len(run.attempts),
+        )
+        self.database.write(lambda tx: writing.write_logs(tx, [line]))
+        self.nudges.send(f"logs:{execution_id}")
+        self.apply(
+            execution_id,
+            events.AttemptFinished(at=now, task_run_id=run.id, epoch=epoch, state=State.FAILED, error=error),
+        )
+
     def kill(self, execution_id: str, *, cascade: bool = True) -> None:
         """Kill; a finished execution stays as it is, its running children are killed when cascading."""
         row = self._row(execution_id)
@@ -182,7 +206,7 @@ class Executions:
         loaded = self._loaded(execution_id, events.Resume(at=self.clock.now(), task_run_id=task_run_id))
         if loaded.value.state is not State.PAUSED:
             raise Conflict(f"execution is not paused but {loaded.value.state}", code="not_paused")
-        flow = self._flow(loaded)
+        flow = self.flow_of(loaded)
         paused = self._paused(flow, loaded, task_run_id)
         now = self.clock.now()
         outputs: dict[str, Any] = {}
@@ -360,7 +384,7 @@ class Executions:
         run = loaded.value.runs.get(task_run_id) if task_run_id else None
         if task_run_id and run is None:
             raise NotFound(f"execution '{execution_id}' has no task run '{task_run_id}'")
-        place = Place(self.rendering, self._flow(loaded), loaded.facts, loaded.paths)
+        place = Place(self.rendering, self.flow_of(loaded), loaded.facts, loaded.paths)
         return place.mask(place.renderer(loaded.value, run).text(expression))
 
     def wait(self, execution_id: str, *, timeout_s: float) -> bool:
@@ -410,7 +434,8 @@ class Executions:
             raise NotFound(f"execution '{execution_id}' does not exist")
         return loaded
 
-    def _flow(self, loaded: view.Loaded) -> Flow:
+    def flow_of(self, loaded: view.Loaded) -> Flow:
+        """The revision that a loaded execution runs."""
         known = self.registry.cached(loaded.facts.namespace, loaded.facts.flow_id, loaded.value.revision)
         return known or self.database.read(
             lambda c: self.registry.flow(c, loaded.facts.namespace, loaded.facts.flow_id, loaded.value.revision)

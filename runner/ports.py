@@ -234,14 +234,10 @@ class ExecutionPorts(FlowPorts):
         if self._run is None or self._run.iteration is None or not isinstance(outputs, Mapping):
             raise RenderError("iterationOutput() needs the outputs of a task of the surrounding loop")
         wanted = iteration if iteration is not None else self._run.iteration - 1
-        row = self._world.database.read(
-            lambda c: c.execute(
-                sa.select(run_table.c.value).where(
-                    run_table.c.parent_id == self._run.parent_id,
-                    run_table.c.iteration == wanted,  # type: ignore[union-attr]
-                )
-            ).first()
+        sibling = sa.select(run_table.c.value).where(
+            run_table.c.parent_id == self._run.parent_id, run_table.c.iteration == wanted
         )
+        row = self._world.database.read(lambda c: c.execute(sibling).first())
         if row is None or row.value not in outputs:
             raise RenderError(f"there is no iteration {wanted} with outputs")
         return outputs[row.value]

@@ -13,6 +13,7 @@ from namespaces.errors import InvalidInput
 from namespaces.filters import Filters, Page, ordered, total, where
 from namespaces.store.base import to_micros
 from runner import queries_shapes as shapes
+from runner.logs import NAMES
 from runner.queries_filters import LOG_FIELDS, LOG_SORT
 from runner.writing import log_table, metric_table
 
@@ -70,7 +71,7 @@ def log_text(connection: Connection, execution_id: str, filters: Filters = ()) -
     """``<timestamp> <LEVEL> <message>`` lines, oldest first."""
     query = _of_execution(sa.select(*_LINE), execution_id, filters).order_by(_l.at, _l.id)
     for row in connection.execute(query):
-        yield f"{shapes.instant(row.at)} {shapes.NAMES.get(row.level, 'INFO')} {row.message}\n"
+        yield f"{shapes.instant(row.at)} {NAMES.get(row.level, 'INFO')} {row.message}\n"
 
 
 def search_logs(connection: Connection, filters: Filters, page: Page) -> tuple[list[dict[str, Any]], int]:
@@ -127,7 +128,7 @@ def metric_tasks(connection: Connection, namespace: str, flow_id: str) -> list[s
     return list(connection.execute(query.order_by(_m.task_id)).scalars())
 
 
-_AGGREGATES = {"sum": sa.func.sum, "avg": sa.func.avg, "min": sa.func.min, "max": sa.func.max}
+_AGGREGATES: dict[str, Any] = {"sum": sa.func.sum, "avg": sa.func.avg, "min": sa.func.min, "max": sa.func.max}
 _BUCKETS = (
     (timedelta(hours=1), "minute", 60),
     (timedelta(days=1), "hour", 3600),
@@ -155,6 +156,8 @@ def metric_aggregates(
     function = _AGGREGATES.get(aggregation.lower())
     if function is None:
         raise InvalidInput(f"Illegal argument: aggregation is sum, avg, min or max, not '{aggregation}'")
+    if end - start > _BUCKETS[-1][0]:
+        raise InvalidInput("Illegal argument: the span is longer than a hundred years")
     word, seconds = next(((word, width) for span, word, width in _BUCKETS if end - start <= span), ("month", 2_592_000))
     width = seconds * 1_000_000
     at = sa.type_coerce(_m.at, sa.BigInteger())

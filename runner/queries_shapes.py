@@ -9,9 +9,9 @@ from typing import Any
 
 import orjson
 
-from namespaces.secrets import MARK
+from namespaces.secrets import MARK, masked
 from runner.engine.states import TERMINAL
-from runner.logs import NAMES as NAMES
+from runner.logs import NAMES
 
 TENANT = "main"
 MASK = "********"
@@ -60,9 +60,7 @@ def began(raw: str | None) -> int:
     return int(history[0][1]) if history else 0
 
 
-def state(
-    history: Iterable[Any], now: int, current: str | None = None, until: int | None = None
-) -> dict[str, Any]:
+def state(history: Iterable[Any], now: int, current: str | None = None, until: int | None = None) -> dict[str, Any]:
     """State of an execution or task run from its ``[[state, microseconds], …]``; ``now`` in microseconds.
 
     ``until`` leaves out what came after that moment.
@@ -93,17 +91,6 @@ def json_of(raw: str | None, mask: str = MASK) -> Any:
     return masked(value, mask) if MARK in raw else value
 
 
-def masked(value: Any, mask: str = MASK) -> Any:
-    """A copy in which every sealed secret is shown as ``mask``."""
-    if isinstance(value, dict):
-        if len(value) == 1 and MARK in value:
-            return mask
-        return {key: masked(item, mask) for key, item in value.items()}
-    if isinstance(value, list):
-        return [masked(item, mask) for item in value]
-    return value
-
-
 def labels(pairs: Iterable[Any] | None) -> list[dict[str, str]]:
     return [{"key": key, "value": value} for key, value in pairs or ()]
 
@@ -116,9 +103,7 @@ def trigger(raw: str | None) -> dict[str, Any] | None:
     return {key: item for key, item in value.items() if not key.startswith("_") and item is not None}
 
 
-def execution(
-    row: Any, runs: list[dict[str, Any]] | None, now: int, until: int | None = None
-) -> dict[str, Any]:
+def execution(row: Any, runs: list[dict[str, Any]] | None, now: int, until: int | None = None) -> dict[str, Any]:
     """One execution; ``runs`` None leaves ``taskRunList`` out."""
     history = orjson.loads(row.history) if row.history else []
     created = row.original_created_at or row.created_at
@@ -196,7 +181,7 @@ def task_run(
 
 def outputs_of(row: Any, load: LoadOutputs | None) -> Any:
     if row.outputs_uri is not None and load is not None:
-        return masked(load(row.outputs_uri))
+        return masked(load(row.outputs_uri), MASK)
     return json_of(row.outputs)
 
 

@@ -6,18 +6,12 @@ not here, nor what the ports do.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import select
-import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
-from importlib.util import find_spec
-from pathlib import Path
+from functools import lru_cache
 from typing import Any
 
 from namespaces import expressions
@@ -25,116 +19,22 @@ from namespaces.clock import SystemClock
 from namespaces.errors import LannerError, Unavailable
 from namespaces.expressions import PORT_NAMES, Limits, Ports, RenderError
 from namespaces.expressions.failures import LimitReached, RefusedOutside, SyntaxProblem
-from runner.renderer_frames import FrameTooLarge, length_of, packed, unpacked
+from runner.renderer_frames import FrameTooLarge, packed
+from runner.renderer_process import RendererProcess, Stopped
 
-_CODE = "import sys; sys.path[:0] = sys.argv[1:]; from runner.renderer_child import main; main()"
-_LIBRARIES = ("jinja2", "markupsafe", "orjson", "yaml", "jq", "amazon", "holidays", "babel", "cryptography", "tzdata",
-              "cffi", "_cffi_backend", "dateutil", "six", "jsonconversion")  # fmt: skip
-_START_S = 30.0
 _JOBS_PER_PROCESS = 10_000
 _MAX_MAPS = 100_000
+#: What a cheap template may make on its way in the server's own process, in characters.
+_VOLUME = 32 * 1024 * 1024
 _KINDS = {kind.__name__: kind for kind in (RenderError, LimitReached, RefusedOutside, SyntaxProblem)}
 _LIMITS = Limits()
 _clock = SystemClock()
 
 
-def _search_path() -> list[str]:
-    """The folders that hold our code and the libraries which templates may need, each once."""
-    found = [str(Path(__file__).resolve().parent.parent)]
-    for name in _LIBRARIES:
-        spec = find_spec(name)
-        places = list(spec.submodule_search_locations or ()) if spec else []
-        if spec and spec.origin and not places:
-            places = [spec.origin]
-        found += [str(Path(place).parent) for place in places]
-    return list(dict.fromkeys(found))
-
-
-class _Stopped(Exception):
-    """The process ended, or was ended, in the middle of a job."""
-
-
-class _Process:
-    """One renderer process and its pipe pair; used by one thread at a time."""
-
-    def __init__(self, python: str) -> None:
-        self.jobs = 0
-        self._popen = subprocess.Popen(
-            [python, "-I", "-S", "-B", "-X", "utf8", "-c", _CODE, *_search_path()],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={},
-            cwd="/",
-            close_fds=True,
-            start_new_session=True,
-        )
-        assert self._popen.stdin is not None
-        assert self._popen.stdout is not None
-        self._sink = self._popen.stdin.fileno()
-        self._source = self._popen.stdout.fileno()
-        os.set_blocking(self._sink, False)
-        os.set_blocking(self._source, False)
-        self._left = _START_S
-        try:
-            self.receive(None)
-        except (_Stopped, LimitReached) as error:
-            self.kill()
-            raise Unavailable("a renderer process did not start", hint="see `lanner doctor`") from error
-
-    def allow(self, seconds: float) -> None:
-        """The time that the process may take from now on; only waiting for it counts."""
-        self._left = seconds
-        self._allowed = seconds
-
-    def kill(self) -> None:
-        """Ends the process at once and takes its exit status."""
-        self._popen.kill()
-        for stream in (self._popen.stdin, self._popen.stdout):
-            if stream is not None:
-                with contextlib.suppress(BrokenPipeError):  # what was not read goes with the process
-                    stream.close()
-        self._popen.wait()
-
-    def _wait(self, *, write: bool) -> None:
-        began = time.monotonic()
-        fd = self._sink if write else self._source
-        poller = select.poll()
-        poller.register(fd, select.POLLOUT if write else select.POLLIN)
-        ready = poller.poll(max(0, int(self._left * 1000)) + 1)
-        self._left -= time.monotonic() - began
-        if not ready:
-            raise LimitReached(f"the expression took more than {self._allowed:g} s")
-
-    def send(self, frame: bytes) -> None:
-        view = memoryview(frame)
-        while view:
-            try:
-                view = view[os.write(self._sink, view) :]
-            except BlockingIOError:
-                self._wait(write=True)
-            except BrokenPipeError as error:
-                raise _Stopped from error
-
-    def receive(self, found: Callable[[int], object] | None) -> dict[str, Any]:
-        """The next message. Raises :class:`LimitReached` after the allowed time, :class:`_Stopped` at the end."""
-        return unpacked(self._exactly(length_of(self._exactly(4))), found)
-
-    def _exactly(self, count: int) -> bytes:
-        parts: list[bytes] = []
-        while count:
-            try:
-                part = os.read(self._source, min(count, 1 << 20))
-            except BlockingIOError:
-                self._wait(write=False)
-                continue
-            if not part:
-                raise _Stopped
-            parts.append(part)
-            count -= len(part)
-        return b"".join(parts)
-
-    _allowed = _START_S
+@lru_cache(maxsize=16)
+def _in_process(limits: Limits) -> Limits:
+    """The limits of a cheap template, which shares this process with everybody."""
+    return replace(limits, volume=min(limits.volume, _VOLUME))
 
 
 class _Conversation:
@@ -202,7 +102,8 @@ class Renderer:
         self._size = size
         self._limits = limits
         self._python = python
-        self._idle: list[_Process] = []
+        self._idle: list[RendererProcess] = []
+        self._all: set[RendererProcess] = set()
         self._count = 0
         self._closed = False
         self._free = threading.Condition()
@@ -226,7 +127,9 @@ class Renderer:
             return text
         bounds = limits or self._limits
         if not recursive and expressions.parse(text).cheap:
-            return expressions.render(text, context, ports, now=now, zone=zone, limits=bounds, restricted=restricted)
+            return expressions.render(
+                text, context, ports, now=now, zone=zone, limits=_in_process(bounds), restricted=restricted
+            )
         value = self._remote(text, context, ports, now, zone, bounds, False, recursive, restricted)
         assert isinstance(value, str)
         return value
@@ -246,7 +149,7 @@ class Renderer:
         bounds = limits or self._limits
         if expressions.parse(text).cheap:
             return expressions.render_typed(
-                text, context, ports, now=now, zone=zone, limits=bounds, restricted=restricted
+                text, context, ports, now=now, zone=zone, limits=_in_process(bounds), restricted=restricted
             )
         return self._remote(text, context, ports, now, zone, bounds, True, False, restricted)
 
@@ -278,6 +181,7 @@ class Renderer:
             self._closed = True
             idle, self._idle = self._idle, []
             self._count -= len(idle)
+            self._all.difference_update(idle)
             self._free.notify_all()
         for process in idle:
             process.kill()
@@ -293,9 +197,14 @@ class Renderer:
         """How many renderer processes exist now."""
         return self._count
 
+    def pids(self) -> tuple[int, ...]:
+        """The processes that exist now, busy or idle; for health figures and tests."""
+        with self._free:
+            return tuple(process.pid for process in self._all)
+
     # -- the pool
 
-    def _take(self) -> _Process:
+    def _take(self) -> RendererProcess:
         with self._free:
             while True:
                 if self._closed:
@@ -307,17 +216,22 @@ class Renderer:
                     break
                 self._free.wait()
         try:
-            return _Process(self._python)
+            process = RendererProcess(self._python)
         except BaseException:
-            self._gone()
+            self._gone(None)
             raise
-
-    def _gone(self) -> None:
         with self._free:
+            self._all.add(process)
+        return process
+
+    def _gone(self, process: RendererProcess | None) -> None:
+        with self._free:
+            if process is not None:
+                self._all.discard(process)
             self._count -= 1
             self._free.notify()
 
-    def _give_back(self, process: _Process) -> None:
+    def _give_back(self, process: RendererProcess) -> None:
         process.jobs += 1
         with self._free:
             if not self._closed and process.jobs < _JOBS_PER_PROCESS:
@@ -325,7 +239,7 @@ class Renderer:
                 self._free.notify()
                 return
         process.kill()
-        self._gone()
+        self._gone(process)
 
     def _remote(
         self,
@@ -367,7 +281,7 @@ class Renderer:
                     kept = "out of memory" not in fault["message"]
                     break
                 process.send(talk.answer(message))
-        except (_Stopped, FrameTooLarge, ValueError) as error:
+        except (Stopped, FrameTooLarge, ValueError) as error:
             raise LimitReached(
                 "the renderer process ended: the expression took too much memory or time",
                 hint=f"{limits.memory_bytes >> 20} MiB and {limits.seconds:g} s are allowed",
@@ -377,7 +291,7 @@ class Renderer:
                 self._give_back(process)
             else:
                 process.kill()
-                self._gone()
+                self._gone(process)
         if talk.trouble is not None:
             raise talk.trouble
         raise _KINDS.get(fault["kind"], RenderError)(

@@ -155,7 +155,7 @@ def ensure_state(tx: Connection, key: Key, type_name: str, now: datetime, **valu
 
 
 def ignoring(tx: Connection, table: sa.Table) -> Any:
-    """An insert that leaves an existing row as it is: its row count tells which it was."""
+    """An insert that leaves an existing row as it is; ``returning`` tells whether there was none."""
     if tx.dialect.name == "postgresql":
         from sqlalchemy.dialects.postgresql import insert as postgres_insert
 
@@ -190,9 +190,9 @@ def insert_fire(tx: Connection, key: Key, slot: datetime, backfill: str, executi
         ignoring(tx, fire_table).values(
             namespace=key[0], flow_id=key[1], trigger_id=key[2], scheduled_for=slot, backfill=backfill,
             decision=STARTED, execution_id=execution_id, count=1, decided_at=now,
-        )
+        ).returning(fire_table.c.trigger_id)
     )  # fmt: skip
-    return done.rowcount == 1
+    return done.first() is not None
 
 
 def record_error(tx: Connection, key: Key, type_name: str, message: str, now: datetime, **values: Any) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Any
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from flask import Blueprint, Response, current_app
 
 from namespaces.errors import LannerError
+from namespaces.store.db import Database
 from namespaces.store.leases import table as lease_table
 from service.api.answers import answer
 from service.api.context import lanner
+
+if TYPE_CHECKING:
+    from service.wiring import Lanner
 
 log = logging.getLogger("lanner.health")
 resource = Blueprint("health", __name__)
@@ -43,14 +47,14 @@ def ready() -> Response:
     return answer({"status": "DOWN"}, 503)
 
 
-def not_ready(wiring: Any) -> str | None:
+def not_ready(wiring: Lanner) -> str | None:
     """Why no traffic should come, None when it may. Never because a Git source is in error."""
-    if getattr(wiring, "stopping", False):
+    if wiring.draining.is_set():
         return "the server is stopping"
     return _commits(wiring.database)
 
 
-def _commits(database: Any) -> str | None:
+def _commits(database: Database) -> str | None:
     """A write that changes nothing still needs the writer and a transaction."""
     outcome: list[str | None] = ["the database did not commit within a second"]
     done = threading.Event()

@@ -79,8 +79,7 @@ def serve(
         hide_environment(environ, settings.environment_names)
         lanner = _build(settings, roles, environ)
         held.callback(lanner.close)
-        host, setup_token = _first_run(settings, lanner, roles)
-        server = _web(settings, lanner, host) if "web" in roles else None
+        server, setup_token = _web(settings, lanner) if "web" in roles else (None, None)
         if server is not None:
             server.start()
             held.callback(server.stop, 0)
@@ -182,7 +181,7 @@ def set_up_logging() -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler(sys.stderr)]
     root.setLevel(logging.INFO)
-    for noisy in ("alembic", "httpx2", "httpcore2", "git", "asyncio"):
+    for noisy in ("alembic", "httpx2", "httpcore2", "git", "asyncio", "_granian"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
@@ -215,33 +214,31 @@ def _build(settings: Settings, roles: frozenset[str], environ: Mapping[str, str]
     return build(settings, roles=roles, environ=environ)
 
 
-def _first_run(settings: Settings, lanner: Lanner, roles: frozenset[str]) -> tuple[str, str | None]:
-    """The address to listen on and the token that makes the first user (S2).
+def _web(settings: Settings, lanner: Lanner) -> tuple[Any, str | None]:
+    """The HTTP server, not started, and the token that makes the first user while there is none (S2).
 
     Without any user the server listens on loopback only, whatever the configuration says.
     """
-    host = settings.server.host
-    if "web" not in roles or settings.auth.mode == "none":
-        return host, None
-    from service.auth.setup import prepare_first_run
-
-    token = prepare_first_run(lanner)
-    if token is not None and not is_loopback(host):
-        log.warning(
-            "there is no user yet: listening on 127.0.0.1 instead of %s until the set-up is done and the server "
-            "is started again",
-            host,
-            extra={"action": "setup_on_loopback"},
-        )
-        host = "127.0.0.1"
-    return host, token
-
-
-def _web(settings: Settings, lanner: Lanner, host: str) -> Any:
     from service.server import Server
     from service.web import create_app
 
-    return Server(create_app(lanner), host=host, port=settings.server.port, threads=settings.server.threads)
+    app = create_app(lanner)
+    host, token = settings.server.host, None
+    if settings.auth.mode != "none":
+        accounts = app.extensions["lanner.accounts"]
+        admin = settings.auth.admin
+        if admin.username is not None and admin.password is not None:
+            accounts.ensure_admin(admin.username, admin.password.resolve())
+        token = accounts.setup_token()
+        if token is not None and not is_loopback(host):
+            log.warning(
+                "there is no user yet: listening on 127.0.0.1 instead of %s until the set-up is done and the server "
+                "is started again",
+                host,
+                extra={"action": "setup_on_loopback"},
+            )
+            host = "127.0.0.1"
+    return Server(app, host=host, port=settings.server.port, threads=settings.server.threads), token
 
 
 def _reload(lanner: Lanner, reload: Callable[[], Settings]) -> None:

@@ -15,13 +15,17 @@ WAKE_S = 1.0
 """How long a stream sleeps at most: it looks again even when no nudge came, and sees a stopping server."""
 PING_EVERY = 15
 """Sleeps without an event after which a comment is sent; so a client that went away is noticed."""
-MOST = 100
+
+
+def most_streams(threads: int) -> int:
+    """How many streams may be open on a server with so many threads: a quarter stays for everybody else."""
+    return max(2, threads * 3 // 4)
 
 
 class Streams:
     """The open streams of one server; each holds a thread, so their number is bounded."""
 
-    def __init__(self, most: int = MOST) -> None:
+    def __init__(self, most: int) -> None:
         self._most = most
         self._open = 0
         self._lock = threading.Lock()

@@ -12,11 +12,11 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from namespaces.errors import LannerError
 from service.api import blueprints, problems
-from service.auth.accounts import Accounts
 from service.auth.endpoints import ENDPOINTS, UPLOADS
 from service.auth.gate import Gate
 from service.auth.headers import secured
-from service.stream import Streams
+from service.auth.setup import accounts_of
+from service.stream import Streams, most_streams
 
 
 def create_app(lanner: Any) -> Flask:
@@ -34,9 +34,9 @@ def create_app(lanner: Any) -> Flask:
     # No redirects: they break the bodies of POSTs and drop credentials in some clients.
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
-    accounts = Accounts(lanner.database, lanner.clock)
+    accounts = accounts_of(lanner)
     app.extensions["lanner.accounts"] = accounts
-    app.extensions["lanner.streams"] = Streams()
+    app.extensions["lanner.streams"] = Streams(most_streams(settings.server.threads))
     table = dict(ENDPOINTS)
     for blueprint in blueprints():
         app.register_blueprint(blueprint)
@@ -45,14 +45,16 @@ def create_app(lanner: Any) -> Flask:
         app.register_blueprint(pages.blueprint)
         table.update(pages.ENDPOINTS)
     own = urlsplit(settings.server.url).hostname if settings.server.url else None
-    Gate(
+    gate = Gate(
         accounts,
         table,
         settings.auth.mode,
         own_hosts=[own] if own else [],
         upload_bytes=settings.limits.upload_bytes,
         uploads=UPLOADS | frozenset(getattr(pages, "UPLOADS", ())),
-    ).install(app)
+    )
+    gate.install(app)
+    app.extensions["lanner.gate"] = gate
     app.extensions["lanner.endpoints"] = table
     _answer_errors(app, pages)
     app.after_request(secured)

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy.engine import Connection
-
 from namespaces.blobs import LocalStorage, Storage
 from namespaces.clock import Clock, SystemClock
 from namespaces.errors import ConfigurationError, StartRefused
@@ -24,7 +22,6 @@ from namespaces.store.db import Database, open_database
 from namespaces.store.nudges import Nudges
 from runner.context import Surroundings
 from runner.dispatch.base import Dispatch
-from runner.declared import execution_ended
 from runner.driving import Driver
 from runner.effects import Effects
 from runner.engine.states import State
@@ -35,12 +32,8 @@ from runner.ports import ExecutionPorts, FlowPorts, World
 from runner.renderer import Renderer
 from runner.rendering import Rendering
 from runner.rescue import Reconciler
-from runner.scheduler import Scheduler
-from runner.schedules import TIMED, ScheduleDefaults, Schedules
 from runner.timers import TimerLoop
-from runner.triggers.schedule import Recover
-from runner.triggers.windows import zone_of
-from runner.triggerstarts import HTTP, TriggerRendering
+from runner.triggering import Triggers, TriggerSettings
 from runner.view import Facts
 from service import workers
 from service.settings import Settings
@@ -52,8 +45,8 @@ log = logging.getLogger("lanner.process")
 
 ALL_ROLES = frozenset({"web", "scheduler", "executor", "sync", "worker"})
 ENGINE_THREADS = 8
-LOCKING = frozenset({*TIMED, HTTP})
-"""Types of triggers that wait for the execution they started."""
+FOLLOWED = frozenset({State.PAUSED, State.RUNNING})
+"""States of a child that its parent shows besides the end."""
 
 
 class Lanner:
@@ -87,9 +80,7 @@ class Lanner:
             for name, value in environ.items()
             if name.startswith(settings.env_prefix)
         }
-        world = World(
-            self.database, self.storage, self.secrets, environment, workers.http_function(self.egress), clock.now
-        )
+        world = World(self.database, self.storage, self.secrets, environment, self.egress.fetch, clock.now)
         self.rendering = Rendering(
             engine=self.renderer,
             database=self.database,
@@ -103,12 +94,22 @@ class Lanner:
         )
         self.work = ThreadPoolExecutor(ENGINE_THREADS, thread_name_prefix="lanner-engine")
         self.executions = Executions(self.database, self.registry, clock, self.nudges, self.rendering, self.work)
-        self._triggers(settings)
+        self.triggers = Triggers(
+            self.database,
+            self.registry,
+            self.executions,
+            clock,
+            self.nudges,
+            self.rendering,
+            trigger_settings(settings),
+        )
+        self.scheduler = self.triggers.scheduler
+        self.webhooks = self.triggers.webhooks
         self.worker = workers.Workers(self, environ)
         self.dispatch: Dispatch = self.worker.dispatch
         self.driver = Driver(self.executions, self.dispatch, self.work, self.nudges)
         self.effects = Effects(
-            self.executions, self.dispatch, self.flow_triggers, self.driver.released, self._trigger_ended
+            self.executions, self.dispatch, self.triggers.flow_triggers, self.driver.released, self.triggers.ended
         )
         self.driver.effects = self.effects
         self.timers = TimerLoop(self.executions, self.driver)
@@ -117,66 +118,38 @@ class Lanner:
         self.sync: SyncService = self._sync(settings)
         self._stop: list[Callable[[], None]] = []
 
-    def _triggers(self, settings: Settings) -> None:
-        from runner.flowtriggers import FlowTriggers
-        from runner.webhooks import Webhooks
-
-        rendering = TriggerRendering(
-            engine=self.renderer,
-            ports_of=lambda flow, _context: self.rendering.flow_ports(flow),
-            surroundings=self.rendering.surroundings,
-        )
-        zone = zone_of(settings.server.timezone or host_zone())
-        defaults = ScheduleDefaults(zone=zone, recover=Recover(settings.recover_missed_schedules))
-        self.schedules = Schedules(rendering, defaults)
-        self.scheduler = Scheduler(
-            self.database, self.registry, self.executions, self.clock, self.nudges, rendering, self.schedules
-        )
-        self.flow_triggers = FlowTriggers(
-            self.database,
-            self.registry,
-            self.executions,
-            self.clock,
-            rendering,
-            defaults,
-            log_bad_inputs=settings.trigger_errors == "log",
-        )
-        rate = settings.limits.webhook_rate
-        self.webhooks = Webhooks(
-            self.database,
-            self.registry,
-            self.executions,
-            self.clock,
-            rendering,
-            rate=(rate / 60, rate) if rate else None,
-        )
-
     def _sync(self, settings: Settings) -> SyncService:
+        from sync.config import parse_git
         from sync.service import SyncService
 
-        return SyncService(self)  # type: ignore[arg-type]
+        section, sources = parse_git(
+            settings.git_section(), data_dir=settings.data_dir, resolve_credential=settings.resolve
+        )
+        return SyncService(
+            self.database,
+            self.catalog,
+            self.clock,
+            sources,
+            settings.mirror_dir,
+            section,
+            resolve_credential=settings.resolve,
+            reading_options={
+                "plugin_defaults": tuple(settings.plugin_defaults),
+                "language_default": _language(settings),
+                "strict": settings.strict,
+            },
+            nudges=self.nudges,
+        )
 
-    def scheduler_toggle(self, namespace: str, flow_id: str, trigger_id: str, enabled: bool) -> None:
+    def toggle_trigger(self, namespace: str, flow_id: str, trigger_id: str, enabled: bool) -> None:
         """Enable or disable a trigger at run time (the task type ``trigger.Toggle``)."""
-        from runner.triggerstate import TriggerStates
-
-        TriggerStates(self.database, self.clock).set_disabled(namespace, flow_id, trigger_id, not enabled)
-
-    def _trigger_ended(self, tx: Connection, execution_id: str, state: str) -> None:
-        """The trigger that waited for this execution may fire again."""
-        if execution_ended(tx, execution_id, state, now=self.clock.now()):
-            self.nudges.send("triggers")
+        self.triggers.states.set_disabled((namespace, flow_id, trigger_id), not enabled)
 
     def _listens(self, facts: Facts, value: Execution, state: State) -> bool:
         """Whether anybody wants to hear of this state: no row in the outbox for nobody."""
-        if facts.parent_run_id is not None and facts.kind != "LOOP":
-            return state.terminal or state in (State.PAUSED, State.RUNNING)
-        trigger = facts.trigger
-        if state.terminal and trigger is not None:
-            key = (value.namespace, value.flow_id, str(trigger.get("id")))
-            if trigger.get("type") in LOCKING or self.flow_triggers.wants_end(*key):
-                return True
-        return self.flow_triggers.interested(value.namespace, value.flow_id, state.value)
+        if facts.parent_run_id is not None and facts.kind != "LOOP" and (state.terminal or state in FOLLOWED):
+            return True
+        return self.triggers.listens(facts, state)
 
     def start(self) -> None:
         """Start the loops of this process's roles."""
@@ -209,7 +182,10 @@ class Lanner:
 
     def reload_sources(self, settings: Settings) -> None:
         """Take over the Git sources of a configuration that was read again."""
-        self.sync.reload(settings.git_section())
+        from sync.config import parse_git
+
+        _, sources = parse_git(settings.git_section(), data_dir=settings.data_dir, resolve_credential=settings.resolve)
+        self.sync.reload(sources)
 
 
 def build(
@@ -221,6 +197,16 @@ def build(
 ) -> Lanner:
     """Put the instance together. Raises ``StartRefused`` for what an operator has to change."""
     return Lanner(settings, roles, environ or {}, clock or SystemClock())
+
+
+def trigger_settings(settings: Settings) -> TriggerSettings:
+    rate = settings.limits.webhook_rate
+    return TriggerSettings(
+        timezone=settings.server.timezone or host_zone(),
+        recover_missed_schedules=settings.recover_missed_schedules,
+        webhook_rate=(rate / 60, rate) if rate else None,
+        log_bad_inputs=settings.trigger_errors == "log",
+    )
 
 
 def host_zone() -> str:
@@ -245,7 +231,7 @@ def _key(settings: Settings) -> bytes:
         import base64
 
         raw = base64.b64decode(settings.secrets.keys[0].resolve())
-        if len(raw) != 32:  # noqa: PLR2004
+        if len(raw) != 32:
             raise ConfigurationError("secrets.keys must hold 32 bytes, base64", hint="openssl rand -base64 32")
         return raw
     folder = settings.data_dir / "keys"

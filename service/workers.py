@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from namespaces.ids import new_id
 from runner.dispatch.base import Dispatch
+from runner.egress import Egress, Rules
 from runner.heartbeat import Heartbeat
 from runner.plugin import World
 from runner.reporting import DatabaseReporter
@@ -84,7 +85,7 @@ class Workers:
         return Seen(variables=variables, ports=scene.ports(variables), secrets=lambda: tuple(scene.secrets))
 
     def _world(self, claim: Claim) -> World:
-        return FlowWorld(self._lanner.executions, self._lanner.scheduler_toggle, claim)
+        return FlowWorld(self._lanner.executions, self._lanner.toggle_trigger, claim)
 
     def _fence(self) -> None:
         """This worker may be thought dead by now: end everything before its replacement starts."""
@@ -144,24 +145,13 @@ def task_settings(settings: Settings) -> TaskSettings:
     )
 
 
-def egress(settings: Settings) -> Any:
-    """The rules for requests that tasks and ``http()`` send (S21)."""
-    from runner.egress import Rules
-
+def egress(settings: Settings) -> Egress:
+    """The one client for requests that tasks and ``http()`` send, with the rules of S21."""
     loopback = settings.egress.loopback
-    return Rules(
-        loopback=is_loopback(settings.server.host) if loopback == "auto" else loopback == "allow",
-        private=settings.egress.private == "allow",
-        allow=tuple(settings.egress.allow),
+    return Egress(
+        Rules(
+            loopback=is_loopback(settings.server.host) if loopback == "auto" else loopback == "allow",
+            private=settings.egress.private == "allow",
+            allow=frozenset(settings.egress.allow),
+        )
     )
-
-
-def http_function(rules: Any) -> Callable[[Mapping[str, object]], object]:
-    """The expression function ``http()``."""
-
-    def call(request: Mapping[str, object]) -> object:
-        from runner.egress import fetch
-
-        return fetch(request, rules)
-
-    return call

@@ -103,6 +103,11 @@ class SyncService:
         """End git commands and passes promptly; what was not finished is repeated at the next start."""
         self._loop.stop()
 
+    def reload(self, sources: Sequence[GitSource]) -> None:
+        """Take over the sources of a configuration that was read again; those it no longer names are released."""
+        self._configured = tuple(sources)
+        self._register()
+
     def _register(self) -> None:
         check_rules([source.rule for source in self._configured])
         now = self._clock.now()

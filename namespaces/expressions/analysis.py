@@ -19,9 +19,19 @@ _CHEAP_NODES = 2000
 
 def is_cheap(template: tree.Template) -> bool:
     """Whether rendering is bounded work: paths, literals, bounded filters; no loop, macro, range or pattern."""
-    if template.size > _CHEAP_NODES:
+    if template.size > _CHEAP_NODES or any(_grows(node) for node in tree.walk(template)):
         return False
     return all(_node_is_cheap(node) for node in tree.walk(template))
+
+
+def _grows(node: tree.Node) -> bool:
+    """An assigned list or map: holding itself several times over, it grows with every assignment."""
+    if not isinstance(node, tree.Set):
+        return False
+    return any(
+        isinstance(one, tree.ListOf | tree.MapOf) or (isinstance(one, tree.Filtered) and one.name in ("merge", "chunk"))
+        for one in tree.walk(node.value)
+    )
 
 
 def _node_is_cheap(node: tree.Node) -> bool:

@@ -14,10 +14,12 @@ from namespaces.expressions.text_filters import integer
 from namespaces.expressions.values import compare, equal, is_number, kind, to_text
 
 
-def elements(value: object, name: str) -> list[object]:
-    """A list as a list. Raises for anything else."""
+def elements(state: State, value: object, name: str) -> list[object]:
+    """A copy of a list, charged by its length. Raises for anything else."""
     if not isinstance(value, list | tuple):
         raise RenderError(f"`{name}` needs a list, got {kind(value)}")
+    state.step(len(value) // 100)
+    state.made(len(value))
     return list(value)
 
 
@@ -26,10 +28,14 @@ def join(state: State, value: object, separator: object = "") -> object:
     """The elements as text, with `separator` between them."""
     if value is None:
         return None
-    parts = [to_text(item) for item in elements(value, "join")]
     between = to_text(separator)
-    state.room(sum(map(len, parts)) + len(between) * len(parts))
-    return between.join(parts)
+    parts: list[str] = []
+    size = 0
+    for item in elements(state, value, "join"):
+        parts.append(state.text_of(item))
+        size += len(parts[-1]) + len(between)
+        state.room(size)
+    return state.sized(between.join(parts))
 
 
 @filter_(
@@ -50,27 +56,27 @@ def slice_(state: State, value: object, from_index: object = 0, to_index: object
     return value[start:end]
 
 
-def _at(value: object, index: int, name: str) -> object:
+def _at(state: State, value: object, index: int, name: str) -> object:
     if value is None:
         return None
     if isinstance(value, str):
         if not value:
             raise RenderError(f"`{name}` of an empty text")
         return value[index]
-    found = elements(value, name)
+    found = elements(state, value, name)
     return found[index] if found else None
 
 
 @filter_("first", examples=(("{{ 'Kestra' | first }}", "K"), ("{{ [1,2,3] | first }}", "1")))
 def first(state: State, value: object) -> object:
     """First element or letter; null of an empty list."""
-    return _at(value, 0, "first")
+    return _at(state, value, 0, "first")
 
 
 @filter_("last", examples=(("{{ [1,2,3] | last }}", "3"),))
 def last(state: State, value: object) -> object:
     """Last element or letter; null of an empty list."""
-    return _at(value, -1, "last")
+    return _at(state, value, -1, "last")
 
 
 @filter_("length", examples=(("{{ [1,2,3] | length }}", "3"), ("{{ null | length }}", "0"), ("{{ 5 | length }}", "0")))
@@ -87,15 +93,18 @@ def merge(state: State, value: object, items: object) -> object:
     if isinstance(value, Mapping) or (value is None and isinstance(items, Mapping)):
         if items is not None and not isinstance(items, Mapping):
             raise RenderError(f"`merge` of a map needs a map, got {kind(items)}")
+        state.made(len(value or ()) + len(items or ()))
         return {**(value or {}), **(items or {})}
-    left = [] if value is None else elements(value, "merge")
-    return left + ([] if items is None else elements(items, "merge"))
+    left = [] if value is None else elements(state, value, "merge")
+    left += [] if items is None else elements(state, items, "merge")
+    state.room(len(left))
+    return left
 
 
-def _sorted(value: object, name: str, reverse: bool) -> object:
+def _sorted(state: State, value: object, name: str, reverse: bool) -> object:
     if value is None:
         return None
-    found = elements(value, name)
+    found = elements(state, value, name)
     numbers = all(is_number(item) for item in found)
     if not numbers and not all(isinstance(item, str) for item in found):
         kinds = sorted({kind(item) for item in found})
@@ -108,19 +117,19 @@ def _sorted(value: object, name: str, reverse: bool) -> object:
 @filter_("sort", cheap=False, examples=(("{{ [3,1,2] | sort }}", "[1,2,3]"),))
 def sort(state: State, value: object) -> object:
     """Numbers, texts or dates in order; mixed lists are an error."""
-    return _sorted(value, "sort", False)
+    return _sorted(state, value, "sort", False)
 
 
 @filter_("rsort", cheap=False, examples=(("{{ [3,1,2] | rsort }}", "[3,2,1]"),))
 def rsort(state: State, value: object) -> object:
     """In descending order."""
-    return _sorted(value, "rsort", True)
+    return _sorted(state, value, "rsort", True)
 
 
 @filter_("reverse", examples=(("{{ [1,2,3] | reverse }}", "[3,2,1]"),))
 def reverse(state: State, value: object) -> object:
     """The list from its end; a text is an error."""
-    return None if value is None else elements(value, "reverse")[::-1]
+    return None if value is None else elements(state, value, "reverse")[::-1]
 
 
 @filter_("keys", examples=(("{{ ['a','b'] | keys }}", "[0,1]"), ("{{ {'a': 1} | keys }}", '["a"]')))
@@ -130,7 +139,7 @@ def keys(state: State, value: object) -> object:
         return None
     if isinstance(value, Mapping):
         return list(value)
-    return list(range(len(elements(value, "keys"))))
+    return list(range(len(elements(state, value, "keys"))))
 
 
 @filter_("values", examples=(("{{ {'a': 1} | values }}", "[1]"),))
@@ -140,6 +149,7 @@ def values(state: State, value: object) -> object:
         return None
     if not isinstance(value, Mapping):
         raise RenderError(f"`values` needs a map, got {kind(value)}")
+    state.step(len(value) // 100)
     return list(value.values())
 
 
@@ -149,8 +159,10 @@ def flatten(state: State, value: object) -> object:
     if value is None:
         return None
     made: list[object] = []
-    for item in elements(value, "flatten"):
+    for item in elements(state, value, "flatten"):
         made.extend(item if isinstance(item, list | tuple) else [item])
+        state.room(len(made))
+    state.made(len(made))
     return made
 
 
@@ -161,7 +173,7 @@ def distinct(state: State, value: object) -> object:
         return None
     made: list[object] = []
     seen: set[object] = set()
-    for item in elements(value, "distinct"):
+    for item in elements(state, value, "distinct"):
         if isinstance(item, str):
             if item in seen:
                 continue
@@ -169,7 +181,7 @@ def distinct(state: State, value: object) -> object:
             made.append(item)
             continue
         state.step(1 + len(made) // 10)
-        if not any(equal(item, other) for other in made):
+        if not any(equal(item, other, state.step) for other in made):
             made.append(item)
     return made
 
@@ -179,7 +191,7 @@ def chunk(state: State, value: object, size: object) -> object:
     """Lists of `size` elements each, the last one may be shorter."""
     if value is None:
         return None
-    found, width = elements(value, "chunk"), integer(size, "chunk", "size")
+    found, width = elements(state, value, "chunk"), integer(size, "chunk", "size")
     if width < 1:
         raise RenderError("`chunk`: size must be at least 1")
     return [found[i : i + width] for i in range(0, len(found), width)]

@@ -4,8 +4,6 @@ Every operator, lookup, filter and function becomes a call of a listed function 
 the generated code contains no attribute access, no Python call of a template's value and no Jinja global.
 """
 
-# ruff: noqa: ARG002 - Jinja2 names the parameters of what is refused
-
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator

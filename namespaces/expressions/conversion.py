@@ -81,7 +81,7 @@ def from_json(state: State, json: object) -> object:
 )
 def json_text(state: State, value: object) -> str:
     """JSON text; null gives the text `null`, texts get quotes."""
-    return state.sized(to_json(value))
+    return state.sized(to_json(state.bounded(value)))
 
 
 @function("yaml", examples=(("{{ yaml('a: 1').a }}", "1"),), cheap=False)
@@ -101,7 +101,7 @@ def yaml_text(state: State, value: object) -> str:
     """Block style, list items behind ` - `; ends with a line break. Null gives the text `null`."""
     from namespaces.expressions.yaml_text import written
 
-    return "null" if value is None else state.sized(written(value))
+    return "null" if value is None else state.sized(written(state.bounded(value)))
 
 
 @function(
@@ -124,7 +124,7 @@ def ion_text(state: State, value: object) -> str:
     """Ion text on one line."""
     from namespaces.expressions.ion_text import written
 
-    return state.sized(written(value))
+    return state.sized(written(state.bounded(value)))
 
 
 _GUARD = (

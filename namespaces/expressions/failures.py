@@ -57,11 +57,15 @@ class RefusedOutside(RenderError):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one rendering. Sizes in characters; ``seconds`` and ``memory_bytes`` bind renderer processes only."""
+    """Bounds of one rendering. Sizes in characters; ``seconds`` and ``memory_bytes`` bind renderer processes only.
+
+    ``volume`` is the sum of all texts and lists that are made on the way, ``steps`` the sum of all elements visited.
+    """
 
     text: int = 1024 * 1024
     expression: int = 64 * 1024
     output: int = 1024 * 1024
+    volume: int = 256 * 1024 * 1024
     steps: int = 1_000_000
     range: int = 100_000
     depth: int = 50

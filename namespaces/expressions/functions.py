@@ -202,7 +202,7 @@ def print_context(state: State) -> str:
     """Everything the template sees, as indented JSON, without secrets."""
     hidden = {"secret", "secrets"} | ({"envs", "globals"} if state.restricted else set())
     seen = {name: state.context[name] for name in state.context if name not in hidden}
-    return state.sized(to_json(seen, pretty=True))
+    return state.sized(to_json(state.bounded(seen), pretty=True))
 
 
 @function("block", "parent")
@@ -236,7 +236,7 @@ def current_each_output(state: State, outputs: object) -> object:
 
 @function("loopOutputs", outside=True)
 def loop_outputs(state: State, outputs: object, name: object) -> list[object]:
-    """The output `name` of each iteration of a Loop, null where there is none: `loopOutputs(outputs.l.outputs, 'x')`."""
+    """The output `name` of each iteration of a Loop, null where missing: `loopOutputs(outputs.l.outputs, 'x')`."""
     if not isinstance(outputs, list | tuple):
         raise RenderError(f"loopOutputs() needs the list `outputs.<loop>.outputs`, got {kind(outputs)}")
     key = text(name, "loopOutputs")

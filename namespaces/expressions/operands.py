@@ -97,6 +97,27 @@ class ExpressionReader:
                 self.fail(f"`{word}` is not an operator: use {_FOREIGN_WORDS[word]}")
             self.unexpected("an operator or the end")
 
+        self._note_dashes()
+
+    def _note_dashes(self) -> None:
+        """``inputs.key-name`` is a subtraction; lint wants to know the text that was meant (flows.md 10.2)."""
+        tokens = self._tokens
+        at = 0
+        while at < len(tokens):
+            end = at
+            while end + 2 < len(tokens) and tokens[end + 1].value == "." and tokens[end + 2].kind == "name":
+                end += 2
+            last = end
+            while last + 2 < len(tokens) and tokens[last + 1].value == "-" and self._glued(last):
+                last += 2
+            if tokens[at].kind == "name" and end > at and last > end:
+                self.dashed.append(self._lexer.text[tokens[at].at : tokens[last].to])
+            at = last + 1
+
+    def _glued(self, at: int) -> bool:
+        name, sign, after = self._tokens[at : at + 3]
+        return after.kind == "name" and name.to == sign.at and sign.to == after.at
+
     # -- expressions
 
     def expression(self, power: int = 0) -> tree.Expr:
@@ -129,7 +150,6 @@ class ExpressionReader:
 
     def _infix(self, left: tree.Expr, op: str, bound: int) -> tree.Expr:
         line = self.line()
-        sign = self.token
         self._at += 1
         if op == "|":
             return self.filter(left)
@@ -138,19 +158,11 @@ class ExpressionReader:
             if negated:
                 self._at += 1
             return self._made(tree.Test(line, left, self.name("the name of a test"), negated))
-        if op == "-":
-            self._note_dash(left, sign)
         right = self.expression(bound + 1)
         if op in _FLAT:
             items = (*left.items, right) if isinstance(left, tree.Chain) and left.op == op else (left, right)
             return self._made(tree.Chain(line, op, items))
         return self._made(tree.Binary(line, "==" if op == "equals" else op, left, right))
-
-    def _note_dash(self, left: tree.Expr, sign: Token) -> None:
-        """``inputs.key-name`` is a subtraction; lint wants to know the text that was meant (flows.md 10.2)."""
-        glued = self._lexer.text[sign.at - 1].strip() and self._lexer.text[sign.to].strip()
-        if glued and isinstance(left, tree.Path) and left.keys and self.token.kind == "name":
-            self.dashed.append(".".join([left.root, *map(str, left.keys)]) + f"-{self.token.value}")
 
     def _unary(self) -> tree.Expr:
         token = self.token

@@ -50,7 +50,7 @@ def add(state: State, first: object, *others: object) -> object:
         if isinstance(total, str) or isinstance(other, str):
             if total is None or other is None:
                 raise RenderError(f"`+` cannot add {kind(total)} and {kind(other)}", hint="`~` takes null as empty")
-            total = state.sized(to_text(total) + to_text(other))
+            total = state.sized(state.text_of(total) + state.text_of(other))
         else:
             a, b = _pair("+", total, other)
             total = _bounded(a + b)  # type: ignore[operator]
@@ -58,7 +58,13 @@ def add(state: State, first: object, *others: object) -> object:
 
 
 def concat(state: State, *items: object) -> str:
-    return state.sized("".join([to_text(item) for item in items]))
+    parts: list[str] = []
+    size = 0
+    for item in items:
+        parts.append(state.text_of(item))
+        size += len(parts[-1])
+        state.room(size)
+    return state.sized("".join(parts))
 
 
 def subtract(state: State, left: object, right: object) -> object:
@@ -110,11 +116,11 @@ def negation(state: State, value: object) -> bool:
 
 
 def equals(state: State, left: object, right: object) -> bool:
-    return equal(left, right)
+    return equal(left, right, state.step)
 
 
 def differs(state: State, left: object, right: object) -> bool:
-    return not equal(left, right)
+    return not equal(left, right, state.step)
 
 
 def ordered(op: str) -> Callable[[State, object, object], bool]:
@@ -131,12 +137,13 @@ def contains(state: State, whole: object, part: object) -> bool:
     parts = list(part) if isinstance(part, list | tuple) else [part]
     if isinstance(whole, list | tuple):
         state.step(len(whole) * len(parts) // 100)
-        return all(any(equal(element, one) for element in whole) for one in parts)
+        return all(any(equal(element, one, state.step) for element in whole) for one in parts)
     if isinstance(whole, Mapping):
         return all(one is not None and to_text(one) in whole for one in parts)
     if isinstance(whole, str):
         if not all(isinstance(one, str) for one in parts):
             raise RenderError(f"`contains` needs a text to look for in a text, got {kind(part)}")
+        state.step(len(whole) * len(parts) // 1000)
         return all(str(one) in whole for one in parts)
     raise RenderError(f"`contains` needs a list, a map or a text, got {kind(whole)}")
 
@@ -146,7 +153,7 @@ def is_in(state: State, part: object, whole: object) -> bool:
         return False
     if isinstance(whole, list | tuple):
         state.step(len(whole) // 100)
-        return any(equal(element, part) for element in whole)
+        return any(equal(element, part, state.step) for element in whole)
     return contains(state, whole, part)
 
 

@@ -3,8 +3,6 @@
 Nothing here does I/O. Every method may raise :class:`RenderError`, which becomes the error of the rendering.
 """
 
-# ruff: noqa: ARG002 - NoPorts refuses whatever is asked
-
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -13,11 +13,12 @@ from typing import NoReturn
 from namespaces.errors import did_you_mean
 from namespaces.expressions.failures import LimitReached, Limits, NothingFound, RefusedOutside, RenderError
 from namespaces.expressions.ports import Ports
-from namespaces.expressions.values import is_list, kind, to_text
+from namespaces.expressions.values import is_list, kind, to_json, to_text
 
 #: Roots that text from outside may not read (expressions.md 6).
 OPERATORS_ROOTS = frozenset(("envs", "globals"))
 MacroBody = Callable[[], str]
+_DEEPEST = 200
 
 
 class _Eval:
@@ -71,7 +72,7 @@ class State:
         "macros",
         "now",
         "null_loop",
-        "ports",
+        "ports", "produced",
         "read_outside",
         "restricted",
         "scopes",
@@ -101,6 +102,7 @@ class State:
         self.scopes: list[dict[str, object]] = []
         self.isolated = False
         self.spent = 0
+        self.produced = 0
         self.depth = 0
         self.macros: dict[str, MacroDefinition] = {}
         self.held: list[str] | None = None
@@ -112,6 +114,7 @@ class State:
         """The state of a text rendered inside this one: same context, budget carried on, own variables."""
         inner = State(text, self.context, self.ports, self.now, self.zone, self.limits, restricted)
         inner.spent = self.spent
+        inner.produced = self.produced
         inner.depth = self.depth + 1
         inner.held = self.held
         if inner.depth > self.limits.depth:
@@ -131,10 +134,27 @@ class State:
             raise LimitReached(f"the expression took more than {self.limits.steps} steps")
 
     def sized(self, text: str) -> str:
-        """The text, if no result may be longer."""
+        """The text, unless it is longer than any result may be."""
         if len(text) > self.limits.output:
             raise LimitReached(f"expression result too large: more than {self.limits.output} characters")
+        self.made(len(text))
         return text
+
+    def made(self, size: int) -> None:
+        """Counts characters, or elements of lists, that were made."""
+        self.produced += size
+        if self.produced > self.limits.volume:
+            raise LimitReached(f"the expression made more than {self.limits.volume} characters on its way")
+
+    def text_of(self, value: object) -> str:
+        """What a value prints; large lists and maps are refused before their text is made."""
+        if isinstance(value, Mapping | list | tuple):
+            return self.sized(to_json(self.bounded(value)))
+        return value if type(value) is str else to_text(value)
+
+    def bounded(self, value: object) -> object:
+        """The value with plain maps for lazy ones. Raises when its text would be too long or too deeply nested."""
+        return _bounded(value, [self.limits.output], 0)
 
     def room(self, size: int) -> None:
         """Refuses a result of ``size`` characters or elements before it is made."""
@@ -241,12 +261,34 @@ class State:
         parts: list[str] = []
         size = 0
         for piece in pieces:
-            text = piece if type(piece) is str else to_text(piece)
+            text = piece if type(piece) is str else self.text_of(piece)
             parts.append(text)
             size += len(text)
             if size > self.limits.output:
                 raise LimitReached(f"expression result too large: more than {self.limits.output} characters")
         return "".join(parts)
+
+
+def _bounded(value: object, left: list[int], depth: int) -> object:
+    if isinstance(value, str):
+        left[0] -= len(value)
+    elif not isinstance(value, Mapping | list | tuple):
+        left[0] -= 1
+        return value
+    if left[0] < 0:
+        raise LimitReached("expression result too large")
+    if isinstance(value, str):
+        return value
+    if depth > _DEEPEST:
+        raise LimitReached(f"the value is too deeply nested: more than {_DEEPEST} levels")
+    left[0] -= 2 + len(value) if type(value) is not dict else 2
+    if isinstance(value, list | tuple):
+        items = [_bounded(item, left, depth + 1) for item in value]
+        return value if all(a is b for a, b in zip(items, value, strict=True)) else items
+    plain = {key: _bounded(item, left, depth + 1) for key, item in value.items()}
+    left[0] -= sum(len(key) + 4 if isinstance(key, str) else 8 for key in plain)
+    same = type(value) is dict and all(plain[key] is item for key, item in value.items())
+    return value if same else plain
 
 
 class MacroDefinition:

@@ -118,7 +118,7 @@ def base64decode(state: State, value: object) -> object:
 @filter_("string", examples=(("{{ 5 | string | className }}", "java.lang.String"),))
 def string(state: State, value: object) -> object:
     """Any value as the text it prints."""
-    return None if value is None else state.sized(to_text(value))
+    return None if value is None else state.sized(state.text_of(value))
 
 
 @filter_("abbreviate", examples=(("{{ 'hello world' | abbreviate(8) }}", "hello..."),))
@@ -159,7 +159,7 @@ def _replaced(state: State, value: object, pairs: list[tuple[str, str]], regexp:
         return {to_text(key): _replaced(state, item, pairs, regexp) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_replaced(state, item, pairs, regexp) for item in value]
-    made = to_text(value)
+    made = state.text_of(value)
     for old, new in pairs:
         if regexp:
             made = patterns.replace(made, old, new, state.limits.output)

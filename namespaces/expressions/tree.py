@@ -164,23 +164,40 @@ class Template(Node):
     dashed: tuple[str, ...] = ()
 
 
+_FIELDS: dict[type, tuple[str, ...]] = {}
+
+
 def children(node: Node) -> list[Node]:
     """The nodes directly below one, in source order."""
+    names = _FIELDS.get(type(node))
+    if names is None:
+        plain = ("line", "name", "op", "root", "keys", "text", "raw", "negated", "size", "dashed")
+        names = _FIELDS[type(node)] = tuple(field.name for field in fields(node) if field.name not in plain)
     found: list[Node] = []
-    pending: list[object] = [getattr(node, f.name) for f in fields(node)]
-    pending.reverse()
-    while pending:
-        item = pending.pop()
+    for name in names:
+        item = getattr(node, name)
         if isinstance(item, Node):
             found.append(item)
-        elif isinstance(item, tuple):
-            pending.extend(reversed(item))
+        elif type(item) is tuple and item:
+            _collect(item, found)
     return found
+
+
+def _collect(items: tuple[object, ...], found: list[Node]) -> None:
+    for item in items:
+        if isinstance(item, Node):
+            found.append(item)
+        elif type(item) is tuple:
+            _collect(item, found)
 
 
 def walk(node: Node) -> list[Node]:
     """A node and everything below it."""
     found = [node]
     for one in found:
-        found.extend(children(one))
+        if type(one) not in _LEAVES:
+            found.extend(children(one))
     return found
+
+
+_LEAVES = frozenset((Literal, Path, Text))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time, tzinfo
 from decimal import Decimal
 
@@ -190,8 +190,11 @@ def truth(value: object, where: str) -> bool:
     )
 
 
-def equal(left: object, right: object) -> bool:
-    """Numbers by value, never across types; lists and maps deep; dates as instants."""
+def equal(left: object, right: object, charge: Callable[[int], None]) -> bool:
+    """Numbers by value, never across types; lists and maps deep; dates as instants.
+
+    ``charge`` is told the size of every list and map compared, and may stop it.
+    """
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     if is_number(left) and is_number(right):
@@ -199,11 +202,13 @@ def equal(left: object, right: object) -> bool:
     if isinstance(left, str) and isinstance(right, str):
         return str(left) == str(right)
     if isinstance(left, Mapping) and isinstance(right, Mapping):
+        charge(len(left) + 1)
         if len(left) != len(right):
             return False
-        return all(key in right and equal(value, right[key]) for key, value in left.items())
+        return all(key in right and equal(value, right[key], charge) for key, value in left.items())
     if isinstance(left, list | tuple) and isinstance(right, list | tuple):
-        return len(left) == len(right) and all(equal(a, b) for a, b in zip(left, right, strict=True))
+        charge(len(left) + 1)
+        return len(left) == len(right) and all(equal(a, b, charge) for a, b in zip(left, right, strict=True))
     if isinstance(left, datetime) and isinstance(right, datetime):
         return (left.tzinfo is None) == (right.tzinfo is None) and _instant(left) == _instant(right)
     if left is None or right is None:

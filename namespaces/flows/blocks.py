@@ -13,7 +13,7 @@ from namespaces.flows.model import Task
 from namespaces.flows.reader import Path
 from namespaces.flows.scope import Scope
 from namespaces.flows.tasks import read_task, read_tasks
-from namespaces.flows.validate import check_dag
+from namespaces.flows.validate import check_dag, check_inputs
 
 Own = dict[str, Any]
 Common = dict[str, Any]
@@ -244,6 +244,13 @@ def _working_directory(scope: Scope, common: Common, own: Own, path: Path) -> Ta
     return model.WorkingDirectory(**common, tasks=tasks, **_ends(scope, own, path))
 
 
+def _asked(scope: Scope, value: Any, path: Path) -> tuple[model.Input, ...]:
+    """Inputs that are asked while the execution waits."""
+    inputs = read_inputs(scope, value, path)
+    check_inputs(scope.findings, inputs, path)
+    return inputs
+
+
 def _pause(scope: Scope, common: Common, own: Own, path: Path) -> Task:
     delay, pause = own.get("delay"), own.get("pauseDuration")
     if delay is not None:
@@ -258,7 +265,7 @@ def _pause(scope: Scope, common: Common, own: Own, path: Path) -> Task:
         **common,
         pause_duration=None if wanted is None else scalars.dynamic_duration(_Quiet(), wanted, path),
         behavior=own.get("behavior") or "RESUME",
-        on_resume=read_inputs(scope, own.get("onResume"), (*path, "onResume")),
+        on_resume=_asked(scope, own.get("onResume"), (*path, "onResume")),
         on_pause=on_pause,
         tasks=read_tasks(scope, own.get("tasks"), (*path, "tasks")),
         **_ends(scope, own, path),
@@ -268,7 +275,7 @@ def _pause(scope: Scope, common: Common, own: Own, path: Path) -> Task:
 def _approval(scope: Scope, common: Common, own: Own, path: Path) -> Task:
     return model.Approval(
         **common,
-        inputs=read_inputs(scope, own.get("inputs"), (*path, "inputs")),
+        inputs=_asked(scope, own.get("inputs"), (*path, "inputs")),
         on_wait=read_tasks(scope, own.get("onWait"), (*path, "onWait")),
         on_approve=read_tasks(scope, own.get("onApprove"), (*path, "onApprove")),
         on_deny=read_tasks(scope, own.get("onDeny"), (*path, "onDeny")),

@@ -42,13 +42,13 @@ def _entries(
     return found
 
 
-_SLA_KEYS = ("id", "type", "duration", "assert", "behavior", "labels")
+SLA_KEYS = ("id", "type", "duration", "assert", "behavior", "labels")
 
 
 def read_sla(scope: Scope, value: Any, path: Path) -> tuple[Sla, ...]:
     findings = scope.findings
     found: list[Sla] = []
-    for item, place in _entries(scope, value, path, _SLA_KEYS, "SLA"):
+    for item, place in _entries(scope, value, path, SLA_KEYS, "SLA"):
         missing = [key for key in ("id", "type", "behavior") if item.get(key) is None]
         for key in missing:
             findings.required((*place, key))
@@ -77,13 +77,13 @@ def read_sla(scope: Scope, value: Any, path: Path) -> tuple[Sla, ...]:
     return tuple(found)
 
 
-_CHECK_KEYS = ("condition", "when", "message", "style", "behavior")
+CHECK_KEYS = ("condition", "when", "message", "style", "behavior")
 
 
 def read_checks(scope: Scope, value: Any, path: Path) -> tuple[Check, ...]:
     findings = scope.findings
     found: list[Check] = []
-    for item, place in _entries(scope, value, path, _CHECK_KEYS, "check"):
+    for item, place in _entries(scope, value, path, CHECK_KEYS, "check"):
         condition, when = item.get("condition"), item.get("when")
         if when is not None:
             scope.is_newer("when", (*place, "when"))

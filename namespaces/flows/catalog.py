@@ -6,13 +6,13 @@ Holds declarations only; what runs is found by the runner from the same class.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import SchemaValidator
 
 from namespaces.errors import Problem
@@ -22,7 +22,6 @@ from namespaces.flows.types.fields import Nested
 from namespaces.flows.types.flowables import FlowableType
 from namespaces.plugin import (
     ConditionType,
-    Dynamic,
     PluginType,
     RunnerType,
     TaskType,
@@ -69,14 +68,18 @@ class TypeEntry:
                     found[field.alias or name] = mark.kind
         return found
 
-    @cached_property
-    def dynamic(self) -> frozenset[str]:
-        """Properties that are rendered as a whole (``Dynamic`` at the top of their type)."""
-        return frozenset(
-            field.alias or name
-            for name, field in self.cls.model_fields.items()
-            if Dynamic in field.metadata or "Dynamic" in str(field.annotation)
-        )
+    def known_at(self, path: Iterable[Any]) -> frozenset[str]:
+        """The names that may stand in the map at ``path`` below the type's properties; empty when any may."""
+        cls: type[BaseModel] = self.cls
+        for part in path:
+            if not isinstance(part, str):
+                continue
+            field = next((f for name, f in cls.model_fields.items() if (f.alias or name) == part), None)
+            below = None if field is None else _model_in(field.annotation)
+            if below is None:
+                return frozenset()
+            cls = below
+        return frozenset(field.alias or name for name, field in cls.model_fields.items())
 
     @cached_property
     def _validate(self) -> Any:
@@ -85,16 +88,28 @@ class TypeEntry:
         assert isinstance(validator, SchemaValidator)
         return validator.validate_python
 
-    def check(self, values: dict[str, Any]) -> list[Any]:
-        """Pydantic's findings about the properties as written; empty when they fit."""
+    def check(
+        self, values: dict[str, Any], text_at: Callable[[tuple[Any, ...], Any], str] | None = None
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """Pydantic's findings about the properties as written, none when they fit; and the properties.
+
+        Numbers and booleans where the type wants text come back as text; ``text_at`` knows how they were written.
+        """
         try:
             self._validate(values, by_alias=True, by_name=False)
         except ValidationError as error:
-            repaired = as_text_where_wanted(values, error)
+            repaired = as_text_where_wanted(values, error, text_at)
             if repaired is None:
-                return error.errors(include_url=False)
-            return self.check(repaired)
-        return []
+                return error.errors(include_url=False), values
+            return self.check(repaired, text_at)
+        return [], values
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The first map with fixed properties inside an annotation."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part)) is not None), None)
 
 
 _KINDS: tuple[tuple[type[PluginType], str], ...] = (

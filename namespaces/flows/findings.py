@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from namespaces.errors import Problem, Severity, did_you_mean
 from namespaces.flows.reader import Document, Path, path_text, scalar_text
@@ -16,7 +16,8 @@ UNREADABLE = "G004"
 class Findings:
     """Gathers findings while a document is read; positions are only looked up when there are any."""
 
-    def __init__(self) -> None:
+    def __init__(self, document: Document | None = None) -> None:
+        self._document = document
         self._found: list[tuple[Severity, str, Path, str, str]] = []
         self.failed = False
 
@@ -30,6 +31,10 @@ class Findings:
     def info(self, code: str, path: Path, message: str, hint: str = "") -> None:
         self._found.append((Severity.INFO, code, path, message, hint))
 
+    def text_at(self, path: Path, value: Any) -> str:
+        """A scalar as it was written."""
+        return scalar_text(value) if self._document is None else self._document.text_at(path, value)
+
     def required(self, path: Path, words: str = "must not be null") -> None:
         self.error("F004", path, words)
 
@@ -40,7 +45,7 @@ class Findings:
             "F003",
             path,
             f'Unrecognized field "{seen}" ({owner}): unknown property {seen!r}{nearest}',
-            hint="known properties: " + ", ".join(sorted(known)),
+            hint="known properties: " + ", ".join(sorted(known)) if known else "",
         )
 
     def problems(self, document: Document) -> tuple[Problem, ...]:
@@ -49,7 +54,7 @@ class Findings:
             return document.problems
         located = []
         for severity, code, path, message, hint in self._found:
-            line, column = document.position(path) if path else (0, 0)
+            line, column = document.position(path)
             located.append(Problem(code, message, path_text(path), line, column, severity=severity, hint=hint))
         located.sort(key=lambda p: (p.line == 0, p.line, p.column))
         return (*document.problems, *located)
@@ -72,8 +77,17 @@ _WORDS: dict[str, str] = {
 }
 
 
-def report(findings: Findings, errors: Iterable[Any], path: Path, known: Collection[str], owner: str) -> None:
-    """Put pydantic's errors about the properties of one type into our words.
+class _Type(Protocol):
+    """As much of a catalog entry as a message needs."""
+
+    @property
+    def short(self) -> str: ...
+
+    def known_at(self, path: Iterable[Any]) -> frozenset[str]: ...
+
+
+def report(findings: Findings, errors: Iterable[Any], path: Path, entry: _Type, shared: Collection[str]) -> None:
+    """Put pydantic's errors about the properties of one type into our words. ``shared``: names every type has.
 
     Of a union's errors (text, or list of text) only one finding is left, naming every accepted form.
     """
@@ -85,8 +99,8 @@ def report(findings: Findings, errors: Iterable[Any], path: Path, known: Collect
         if kind == "missing":
             findings.required(where)
         elif kind == "extra_forbidden":
-            # A nested map tells its known names only through pydantic's schema; the top level knows them.
-            findings.unknown_property(where, known if len(place) == 1 else (), owner)
+            known = entry.known_at(place[:-1])
+            findings.unknown_property(where, known | set(shared) if len(place) == 1 else known, entry.short)
         elif len(place) < len(loc):
             unions.setdefault(where, []).append(_words(item))
         else:

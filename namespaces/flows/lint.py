@@ -14,8 +14,8 @@ _PROSE = frozenset({"description", "displayName"})
 MAX_EXPRESSION = 64 * 1024
 
 
-def check_expressions(scope: Scope, flow: Flow, text: str) -> None:
-    """Findings about the expressions of the whole document."""
+def check_expressions(scope: Scope, flow: Flow, text: str, *, strict: bool = False) -> None:
+    """Findings about the expressions of the whole document; ``strict`` makes a syntax error an error."""
     if "{{" not in text and "{%" not in text:
         return
     from namespaces.expressions import parse
@@ -37,7 +37,8 @@ def check_expressions(scope: Scope, flow: Flow, text: str) -> None:
         if path and path[-1] in _PROSE:
             continue
         if expression.error is not None:
-            scope.findings.warning("F110", path, f"expression cannot be read: {expression.error}", expression.hint)
+            tell = scope.findings.error if strict else scope.findings.warning
+            tell("F110", path, f"expression cannot be read: {expression.error}", expression.hint)
         for message, _line in expression.warnings:
             scope.findings.warning("F112", path, message)
 

@@ -81,11 +81,13 @@ def read_flow(
 
     ``namespace`` stands in when the text names none. ``plugin_defaults`` are those of the namespaces, nearest
     first, then the server's. ``language_default`` is the nearest setting (``auto``, ``1`` or ``2``);
-    ``strict`` 1 or 2 refuses the constructs of the other version.
+    ``strict`` 1 or 2 refuses the constructs of the other version, and expressions that cannot be read.
     """
     document = read_yaml(text)
     if not document.ok:
-        return Reading(None, document.problems, document)
+        document = replace(document, problems=tuple(_in_kestras_words(p) for p in document.problems))
+        if document.value is None:
+            return Reading(None, document.problems, document)
     return read_document(
         document,
         catalog,
@@ -107,8 +109,8 @@ def read_document(
     language_unmarked: int = 1,
     strict: int | None = None,
 ) -> Reading:
-    """As ``read_flow``, for a document that was read already (``document.ok``)."""
-    findings = Findings()
+    """As ``read_flow``, for a document that was read already; its own problems are kept."""
+    findings = Findings(document)
     value = document.value
     if not isinstance(value, dict):
         findings.error("F001", (), "Illegal flow source: expected a mapping with id, namespace, tasks")
@@ -119,13 +121,19 @@ def read_document(
     made = _top_level(scope, value, namespace)
     language, reason = language_of(scope, document.text, value, language_default, language_unmarked)
     flow = Flow(**made, written=value, language=language, language_reason=reason)
-    check_flow(scope, flow, document.text)
+    check_flow(scope, flow, document.text, strict=strict is not None)
     if strict is not None:
         check_strict(findings, scope, strict)
     if scope.defaults is not None:
         _unused_defaults(scope, value)
     problems = findings.problems(document)
     return Reading(None if findings.failed or not document.ok else flow, problems, document)
+
+
+def _in_kestras_words(problem: Problem) -> Problem:
+    if problem.severity is not Severity.ERROR:
+        return problem
+    return replace(problem, message=f"Illegal flow source: {problem.message}")
 
 
 def read_task(text: str | bytes, catalog: Catalog) -> TaskReading:
@@ -142,7 +150,7 @@ def _alone(text: str | bytes, catalog: Catalog, read: Callable[[Scope, Any, Path
     document = read_yaml(text)
     if not document.ok:
         return TaskReading(None, document.problems)
-    scope = Scope(catalog, Findings())
+    scope = Scope(catalog, Findings(document))
     found = read(scope, document.value, ())
     check_task_ids(scope)
     problems = scope.findings.problems(document)
@@ -365,7 +373,8 @@ def _has_property(kind: str, properties: frozenset[str], key: str) -> bool:
 def _unused_defaults(scope: Scope, value: dict[str, Any]) -> None:
     assert scope.defaults is not None
     for key in ("pluginDefaults", "taskDefaults"):
-        for index, item in enumerate(value.get(key) or []):
+        written = value.get(key)
+        for index, item in enumerate(written if isinstance(written, list) else ()):
             if isinstance(item, dict) and isinstance(item.get("type"), str) and item["type"] not in scope.defaults.used:
                 message = f"no task, trigger, condition or task runner has the type {item['type']}"
                 scope.findings.warning("F109", (key, index, "type"), message)

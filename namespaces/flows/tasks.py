@@ -11,7 +11,6 @@ from typing import Any
 
 from namespaces.flows import scalars
 from namespaces.flows.catalog import TypeEntry
-from namespaces.flows.findings import report
 from namespaces.flows.model import Retry, RetryBehavior, RetryType, Runnable, Task
 from namespaces.flows.reader import Path
 from namespaces.flows.scope import Scope
@@ -76,13 +75,13 @@ def read_task(scope: Scope, written: Any, path: Path) -> Task | None:
     own = read_common(scope, merged, path, common)
     if "taskRunner" in own and "taskRunner" in entry.properties:
         own["taskRunner"] = read_runner(scope, own["taskRunner"], (*path, "taskRunner"))
-    errors = entry.check(own)
-    if errors:
-        report(scope.findings, errors, path, COMMON.keys() | entry.properties, entry.short)
+    own = scope.check(entry, own, path, COMMON.keys())
     if entry.kind == "task":
         if issubclass(entry.cls, ScriptProperties):
             _script_markers(scope, own, path)
         return Runnable(**common, properties=own, inline=entry.inline)
+    if "task_cache" in common:
+        scope.findings.warning("F114", (*path, "taskCache"), "taskCache has no effect on a task that holds other tasks")
     return BLOCKS[entry.name](scope, common, own, path)
 
 
@@ -341,10 +340,7 @@ def check_typed(scope: Scope, entry: TypeEntry, value: dict[str, Any], path: Pat
     if scope.defaults is not None:
         merged = scope.defaults.apply(entry.name, value, entry.properties)
     own = {k: v for k, v in merged.items() if v is not None and k not in also}
-    errors = entry.check(own)
-    if errors:
-        report(scope.findings, errors, path, entry.properties | set(also), entry.short)
-    return {**own, "type": entry.name}
+    return {**scope.check(entry, own, path, also), "type": entry.name}
 
 
 def _script_markers(scope: Scope, own: dict[str, Any], path: Path) -> None:

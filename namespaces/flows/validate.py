@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 from namespaces.flows import model
 from namespaces.flows.findings import Findings
+from namespaces.flows.language import path_of, texts
 from namespaces.flows.lint import check_expressions
 from namespaces.flows.model import Flow, Input
 from namespaces.flows.reader import Path
@@ -13,10 +15,11 @@ from namespaces.flows.scope import Scope
 
 MAX_TASKS = 5_000
 MAX_INPUTS = 1_000
+_READS_FILES = re.compile(r"\{[{%][^}]*?\b(read|fileURI|fileSize|fileExists|isFileEmpty)\s*\(")
 _SCHEDULES = frozenset(f"io.kestra.plugin.core.trigger.{name}" for name in ("Schedule", "ScheduleOnDates"))
 
 
-def check_flow(scope: Scope, flow: Flow, text: str) -> None:
+def check_flow(scope: Scope, flow: Flow, text: str, *, strict: bool = False) -> None:
     """All cross checks of ``flows.md`` 10.2 and 10.3."""
     findings = scope.findings
     if len(scope.task_ids) > MAX_TASKS:
@@ -29,7 +32,7 @@ def check_flow(scope: Scope, flow: Flow, text: str) -> None:
         check_inputs(findings, flow.inputs, ("inputs",))
     _check_preconditions(findings, flow)
     _check_schedules(findings, flow)
-    check_expressions(scope, flow, text)
+    check_expressions(scope, flow, text, strict=strict)
 
 
 def check_task_ids(scope: Scope) -> None:
@@ -148,6 +151,12 @@ def _check_schedules(findings: Findings, flow: Flow) -> None:
     for index, trigger in enumerate(flow.triggers):
         if trigger.type not in _SCHEDULES:
             continue
+        for written in texts(trigger.written):
+            found = _READS_FILES.search(written)
+            if found is not None:
+                path = ("triggers", index, *path_of(trigger.written, written))
+                message = f"{found[1]}() reads a file when the schedule fires: no execution's files exist then"
+                findings.warning("F111", path, message)
         missing = [
             name
             for name, declared in expanded_names(flow.inputs).items()
@@ -156,4 +165,4 @@ def _check_schedules(findings: Findings, flow: Flow) -> None:
         if missing:
             listed = ", ".join(f"'{name}'" for name in missing)
             message = f"Missing inputs for Schedule Trigger '{trigger.id}', missing inputs: {listed}"
-            findings.warning("F111", ("triggers", index), message)
+            findings.warning("F113", ("triggers", index), message)

@@ -26,7 +26,7 @@ class InProcessDispatch:
         self.runner.services.spawner.warm()
         return len(work)
 
-    def submit(self, task_run_id: str, epoch: int, group: str) -> None:  # noqa: ARG002 - one group only
+    def submit(self, task_run_id: str, epoch: int, group: str) -> None:
         self.pool.submit((task_run_id, epoch), lambda: self.runner.run(task_run_id, epoch))
 
     def kill(self, task_run_id: str, epoch: int) -> None:

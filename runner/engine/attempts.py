@@ -172,8 +172,8 @@ def lost(d: Draft, event: WorkerLost) -> str:
     else:
         d.act(Log(level="WARN", message=f"{event.reason}: the task is assigned again", task_run_id=run.id))
         run = d.turn(close_attempts(run, State.RESUBMITTED, d), State.CREATED, epoch=run.epoch + 1)
-        if not d.held:
-            d.act(Dispatch(task_run_id=run.id, epoch=run.epoch))
+        # Even while the execution is paused: this task run had begun before.
+        d.act(Dispatch(task_run_id=run.id, epoch=run.epoch))
     return ""
 
 

@@ -95,6 +95,14 @@ def noted(history: History, state: State, at: datetime) -> History:
     return (*history, (state, at))
 
 
+def without_live_attempt(run: TaskRun, state: State, at: datetime) -> TaskRun:
+    """The task run with a running attempt marked as ended; KILLED when the task run itself goes on."""
+    if not run.attempts or run.attempts[-1].state is not State.RUNNING:
+        return run
+    last = replace(run.attempts[-1], state=state if state.terminal else State.KILLED, ended_at=at)
+    return replace(run, attempts=(*run.attempts[:-1], last))
+
+
 class Draft:
     """One decision in the making. ``todo`` holds what ``progress.settle`` still has to look at."""
 
@@ -200,7 +208,10 @@ class Draft:
     def turn(self, run: TaskRun, state: State, at: datetime | None = None, **changes: Any) -> TaskRun:
         """Another state for a task run: history, the execution's counters and the state it shows."""
         before = run.state
-        run = self.put(replace(run, state=state, history=noted(run.history, state, at or self.at), **changes))
+        run = replace(run, state=state, history=noted(run.history, state, at or self.at), **changes)
+        if state not in (State.RUNNING, State.PAUSED):
+            run = without_live_attempt(run, state, self.at)
+        self.put(run)
         if before is not state:
             self.waiting += (state is State.PAUSED) - (before is State.PAUSED)
             self.retrying += (state is State.RETRYING) - (before is State.RETRYING)

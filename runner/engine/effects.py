@@ -94,6 +94,9 @@ class KillChildren:
 class StoreValues:
     """Put the values of a loop aside, in the deciding transaction; ``Question.ITERATION`` reads them one by one.
 
+    That question may come in the same decision (the first value's tasks were skipped): the shell has to answer it
+    from the values it is about to write.
+
     ``copy_of`` (replay) names the task run of the old execution whose values are to be copied instead.
     """
 

@@ -131,7 +131,7 @@ def _wake(d: Draft) -> None:
         if run.state is State.RESTARTED or (run.state is State.CREATED and not run.epoch):
             d.todo.append(("begin", run.id))
         elif run.state is State.CREATED and run.attempts:
-            enter(d, run)  # its retry came due, or it was resubmitted, while nothing could start
+            enter(d, run)  # its retry came due while nothing could start
 
 
 def force(d: Draft, event: ForceRun) -> str:

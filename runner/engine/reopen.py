@@ -76,7 +76,9 @@ def rebuild(d: Draft, owner_id: str | None, children: list[TaskRun]) -> Progress
     old = d.scope(owner_id)
     main = str(old.extra.get("main", "tasks"))
     own = [child for child in children if d.place(child).branch == main]
-    extra = {key: value for key, value in old.extra.items() if key not in ("over", "asked", "ready", "continue")}
+    extra = {
+        key: value for key, value in old.extra.items() if key not in ("over", "asked", "ready", "continue", "reached")
+    }
     scope = Progress(branch=main, size=old.size, iterations=old.iterations, since=old.since, extra=extra)
     scope.active = sum(1 for child in children if not child.state.terminal)
     for child in own:
@@ -87,7 +89,23 @@ def rebuild(d: Draft, owner_id: str | None, children: list[TaskRun]) -> Progress
     d.reset_scope(owner_id, scope)
     if owner_id is not None:
         _rebuild_family(d, d.run(owner_id), scope, own)
+    _rebuild_late(d, scope, children)
     return scope
+
+
+def late_order(branch: str) -> int:
+    """Lists in the order in which they run; 0 for a main list."""
+    return {"errors": 1, "finally": 2, "afterExecution": 3}.get(branch, 0)
+
+
+def _rebuild_late(d: Draft, scope: Progress, children: list[TaskRun]) -> None:
+    """When children of a late list are kept, that list is at work."""
+    branch = max((d.place(child).branch for child in children), key=late_order, default="")
+    if late_order(branch):
+        own = [child for child in children if d.place(child).branch == branch]
+        scope.branch = branch
+        scope.next = max(d.place(child).index + 1 for child in own)
+        scope.halted = any(child.state in STOPPING for child in own)
 
 
 def _rebuild_family(d: Draft, owner: TaskRun, scope: Progress, own: list[TaskRun]) -> None:
@@ -97,7 +115,11 @@ def _rebuild_family(d: Draft, owner: TaskRun, scope: Progress, own: list[TaskRun
             scope.next = len(own)
         case ForEach():
             scope.next = max((child.iteration + 1 for child in own if child.iteration is not None), default=0)
-            scope.note("continue", _unfinished(d, owner, own) or None)
+            last = _last_of_each(d, own)
+            scope.note("continue", _unfinished(d, owner, last) or None)
+            overtaken = {c.iteration for c in own if not c.state.terminal and last[c.iteration or 0].id != c.id}
+            reached = {str(i): d.place(child).index for i, child in last.items() if i in overtaken}
+            scope.note("reached", reached or None)
         case Dag():
             for child in own:
                 bit = 1 << d.place(child).index
@@ -110,13 +132,18 @@ def _rebuild_family(d: Draft, owner: TaskRun, scope: Progress, own: list[TaskRun
             scope.iterations = scope.iterations or 1
 
 
-def _unfinished(d: Draft, owner: TaskRun, own: list[TaskRun]) -> list[list[object]]:
-    """[iteration, place of the next task, value] of values that ended well so far but are not through."""
+def _last_of_each(d: Draft, own: list[TaskRun]) -> dict[int, TaskRun]:
+    """The hindmost task run of each value."""
     last: dict[int, TaskRun] = {}
     for child in own:
         index = child.iteration or 0
         if index not in last or d.place(child).index > d.place(last[index]).index:
             last[index] = child
+    return last
+
+
+def _unfinished(d: Draft, owner: TaskRun, last: dict[int, TaskRun]) -> list[list[object]]:
+    """[iteration, place of the next task, value] of values that ended well so far but are not through."""
     length = len(d.flow.enabled(owner.task_id, "tasks"))
     return [
         [index, d.place(child).index + 1, child.value]

@@ -12,7 +12,17 @@ from namespaces.ids import derived_id
 from runner.engine.draft import Draft
 from runner.engine.effects import Act, DropRuns, KillAttempt, StoreValues
 from runner.engine.outcomes import STOPPING
-from runner.engine.reopen import LATE_LISTS, below, by_parent, clear_execution, rebuild, remove, renew, reopen
+from runner.engine.reopen import (
+    LATE_LISTS,
+    below,
+    by_parent,
+    clear_execution,
+    late_order,
+    rebuild,
+    remove,
+    renew,
+    reopen,
+)
 from runner.engine.sla import merged
 from runner.engine.states import State
 from runner.engine.values import Execution, TaskRun
@@ -45,7 +55,14 @@ def replay(flow: Flow, old: Execution, new_id: str, task_run_id: str | None, at:
     names = _names(old, new_id)
     d = Draft(flow, _copy(flow, old, new_id, names), at)
     target = d.run(names[task_run_id])
-    _check_tasks(flow, [target, *d.ancestors(target)])
+    chain = [target, *d.ancestors(target)]
+    _check_tasks(flow, chain)
+    if any(d.place(run).branch in ("afterExecution", "onPause") for run in chain):
+        raise Conflict(
+            f"task {target.task_id} does not decide how the execution goes on",
+            code="replay_impossible",
+            hint="replay from a task of `tasks`, `errors` or `finally`",
+        )
     _cut(d, target)
     return _result(d, names)
 
@@ -114,10 +131,6 @@ def _renew_live(d: Draft, chain: list[TaskRun]) -> None:
         else:
             above.add(run.id)
     reopen(d, above)
-    place = d.place(chain[-1])
-    scope = d.scope(None)
-    if place.branch in LATE_LISTS:
-        scope.branch, scope.next, scope.halted = place.branch, place.index + 1, False
     for run in chain[:-1]:
         _rebuild_owner(d, d.run(run.id))
 
@@ -125,12 +138,11 @@ def _renew_live(d: Draft, chain: list[TaskRun]) -> None:
 def _rebuild_owner(d: Draft, child: TaskRun) -> None:
     """What the plain rebuilding cannot know of the owner of a replayed child."""
     owner = d.run(child.parent_id or "")
-    scope = d.scope(owner.id)
     place = d.place(child)
     task = d.task(owner)
     if place.branch in LATE_LISTS:
-        scope.branch, scope.next, scope.halted = place.branch, place.index + 1, False
-    elif isinstance(task, ForEach) and task.concurrency_limit == 1 and child.iteration is not None:
+        return
+    if isinstance(task, ForEach) and task.concurrency_limit == 1 and child.iteration is not None:
         _keep_first_tasks(d, owner, child.iteration, place.index)
 
 
@@ -155,7 +167,7 @@ def _comes_after(d: Draft, owner: TaskRun | None, run: TaskRun, other: TaskRun) 
     if theirs is None:  # not in this revision: what is kept must be, what came later need not
         return other.sequence > run.sequence
     if theirs.branch != place.branch:
-        return theirs.branch in LATE_LISTS and _order(theirs.branch) > _order(place.branch)
+        return late_order(theirs.branch) > late_order(place.branch)
     task = d.task(owner) if owner is not None else None
     if theirs.branch in LATE_LISTS:
         return theirs.index > place.index
@@ -171,10 +183,6 @@ def _comes_after(d: Draft, owner: TaskRun | None, run: TaskRun, other: TaskRun) 
             return other_at == mine and theirs.index > place.index
         case _:
             return theirs.index > place.index
-
-
-def _order(branch: str) -> int:
-    return {"errors": 1, "finally": 2, "afterExecution": 3}.get(branch, 0)
 
 
 def _followers(flow: Flow, task: Dag, task_id: str) -> set[str]:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from namespaces.flows.model import WorkingDirectory
 from runner.engine.draft import Draft
-from runner.engine.effects import DropRuns
+from runner.engine.effects import DropRuns, KillAttempt
+from runner.engine.endings import end_run
 from runner.engine.events import Restart, TaskRunMarked
+from runner.engine.lifecycle import after_hold
 from runner.engine.outcomes import STOPPING
 from runner.engine.reopen import (
     LATE_LISTS,
@@ -16,6 +18,7 @@ from runner.engine.reopen import (
     by_parent,
     clear_execution,
     fresh_again,
+    late_order,
     remove,
     renew,
     reopen,
@@ -97,39 +100,48 @@ def _renew_all(d: Draft, again: dict[str, TaskRun], dropped: list[str], interrup
 
 
 def marked(d: Draft, event: TaskRunMarked) -> str:
-    """Give a task run a terminal state by hand; the execution goes on from there."""
+    """Give a task run a terminal state by hand; the execution goes on from there.
+
+    In a PAUSED execution only what is PAUSED can be marked: it goes on at once. An ended execution is RESTARTED.
+    """
     if reason := _not_now(d):
         return reason
     if not event.state.terminal:
         return f"{event.state} is not a terminal state"
     run = d.run(event.task_run_id)
-    if not run.state.terminal and run.state is not State.PAUSED:
-        return f"the task run is {run.state}"
-    above = [ancestor.id for ancestor in d.ancestors(run)]
-    owners: set[str | None] = {None, *above}
+    if d.state is State.PAUSED:
+        return _mark_paused(d, run, event.state)
+    chain = [run, *d.ancestors(run)]
+    branches = [d.place(link).branch for link in chain]
+    if {"afterExecution", "onPause"} & set(branches):
+        return f"task {run.task_id} does not decide how the execution goes on"
     tree = by_parent(d.all_runs())
     late = [
-        r
-        for r in d.all_runs()
-        if r.parent_id in owners and d.place(r).branch in LATE_LISTS and r.id not in {run.id, *above}
+        other
+        for link, branch in zip(chain, branches, strict=True)
+        for other in tree.get(link.parent_id, ())
+        if late_order(d.place(other).branch) > late_order(branch)
     ]
-    was_terminal = d.state.terminal
-    if was_terminal or d.waiting <= (run.state is State.PAUSED):
-        d.turn_execution(State.RESTARTED)
+    d.turn_execution(State.RESTARTED)
     clear_execution(d)
-    _end_below(d, run, tree, event.state)
     d.turn(run, event.state, epoch=run.epoch + 1)
-    remove(d, [*late, *below([r.id for r in late], tree)])
+    remove(d, [*late, *below([other.id for other in late], tree)])
     if late:
-        d.act(DropRuns(task_run_ids=tuple(r.id for r in late)))
-    reopen(d, above)
-    if d.state is State.PAUSED:
-        d.todo.extend(("top_up", owner_id) for owner_id in (*above, None))
+        d.act(DropRuns(task_run_ids=tuple(other.id for other in late)))
+    reopen(d, [link.id for link in chain[1:]])
     return ""
 
 
-def _end_below(d: Draft, run: TaskRun, tree: dict[str | None, list[TaskRun]], state: State) -> None:
-    """Children that are not terminal get their parent's state (``flows.md`` 3.4)."""
-    for child in below([run.id], tree):
-        if not child.state.terminal:
+def _mark_paused(d: Draft, run: TaskRun, state: State) -> str:
+    if run.state is not State.PAUSED:
+        return f"the execution is PAUSED but the task run is {run.state}"
+    for child in below([run.id], by_parent(d.all_runs())):
+        if not child.state.terminal:  # flows.md 3.4: it gets its parent's state
+            if child.state is State.RUNNING:
+                d.act(KillAttempt(task_run_id=child.id, epoch=child.epoch))
             d.turn(child, state, epoch=child.epoch + 1)
+    if d.is_open(run):
+        d.scope(run.id).active = 0
+    end_run(d, run, state, epoch=run.epoch + 1)
+    after_hold(d)
+    return ""

@@ -157,7 +157,7 @@ def keep(context: Running, files: Mapping[str, Path], root: Path) -> dict[str, s
         size = _regular(path, relative, root)
         total += size
         if size > limits.file or total > limits.files_total:
-            raise RunFailed(f"output file {relative} is too large", code="file_too_large", hint="see limits in the docs")
+            raise RunFailed(f"output file {relative} is too large", code="file_too_large")
         kept[relative] = store_file(context, relative, path.resolve())
     return kept
 

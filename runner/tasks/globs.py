@@ -78,9 +78,7 @@ def output_matcher(patterns: Iterable[str], root: str) -> Matches:
             absolute.append(_compiled(pattern[6:], pattern))
         else:
             relative.append(translate(pattern.removeprefix("./").lstrip("/")))
-    return lambda path: any(p.fullmatch(path) for p in relative) or any(
-        p.fullmatch(f"{root}/{path}") for p in absolute
-    )
+    return lambda path: any(p.fullmatch(path) for p in relative) or any(p.fullmatch(f"{root}/{path}") for p in absolute)
 
 
 def namespace_matcher(patterns: Iterable[str]) -> Matches:

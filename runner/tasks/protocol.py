@@ -10,8 +10,8 @@ from typing import Any
 
 from runner.logs import LEVELS
 from runner.plugin import Metric
+from runner.worker.bare.spool import MARKER, STDERR
 from runner.worker.supervisor import Frame
-from runner.worker.supervisor_bare import MARKER, STDERR
 
 Add = Callable[[str, str, datetime, int], None]
 """Level, message, moment, sequence number."""
@@ -90,5 +90,3 @@ def _metric(entry: Any) -> Metric:
     return Metric(
         name=str(entry["name"]), type=kind, value=float(value), tags={str(k): str(v) for k, v in dict(tags).items()}
     )
-
-

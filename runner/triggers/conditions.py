@@ -345,12 +345,16 @@ def _has_retry_attempt(condition: Condition, subject: Subject, render: Render) -
 
 
 def label_pairs(value: Any) -> list[tuple[str, Any]]:
-    """Labels as written, a map or a list of ``{key, value}``, as pairs."""
+    """Labels in any form, a map, a list of ``{key, value}`` or of pairs, as pairs."""
     if isinstance(value, Mapping):
         return [(str(key), item) for key, item in value.items()]
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [(str(entry.get("key")), entry.get("value")) for entry in value if isinstance(entry, Mapping)]
-    return []
+    found: list[tuple[str, Any]] = []
+    for entry in value if isinstance(value, list | tuple) else ():
+        if isinstance(entry, Mapping):
+            found.append((str(entry.get("key")), entry.get("value")))
+        elif isinstance(entry, list | tuple) and len(entry) == 2:
+            found.append((str(entry[0]), entry[1]))
+    return found
 
 
 def _execution_labels(condition: Condition, subject: Subject, render: Render) -> bool:

@@ -166,7 +166,8 @@ class _Block:
         self.sink = runner.sink(self.claim, self.masker)
         self.metrics: list[Metric] = []
         self.outputs: dict[str, Any] = {}
-        self.values = [run.value for run in reversed((self.claim.task_run, *self.claim.ancestors)) if run.value is not None]
+        enclosing = reversed((self.claim.task_run, *self.claim.ancestors))
+        self.values = [run.value for run in enclosing if run.value is not None]
 
     def carry_out(self, adopted: Script | None) -> None:
         own = State.SUCCESS
@@ -350,7 +351,8 @@ class _Cache:
         assert self._wanted is not None
         patterns = rendered_text_list("cache.patterns", self._context.render(self._wanted.get("patterns")))
         matches = output_matcher(patterns, str(folder))
-        return {path: folder / path for path in files.walk(folder) if matches(path) and not (folder / path).is_symlink()}
+        found = {path: folder / path for path in files.walk(folder) if matches(path)}
+        return {name: path for name, path in found.items() if not path.is_symlink()}
 
     def restore(self, folder: Path) -> None:
         """Unpack what an earlier run kept, unless it is too old."""
@@ -407,5 +409,3 @@ def _checksum(path: Path) -> int:
         while chunk := file.read(1 << 20):
             value = zlib.crc32(chunk, value)
     return value
-
-

@@ -1,7 +1,9 @@
-"""What a running task sees: the ``RunContext`` of one attempt. Claiming, time limits and reporting are in ``attempt``."""
+"""What a running task sees: the ``RunContext`` of one attempt. Claiming, limits and reporting are in ``attempt``."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -112,15 +114,15 @@ class Running:
         self.metrics: list[Metric] = []
         self.info: dict[str, Any] = {}
         self.timeout_s: float | None = None
-        self.ended = False
         self.block = False
         """Whether this is a child of a WorkingDirectory."""
         self.run_nested: Callable[[Task], Output] | None = None
         """Runs another task in this attempt's place (TemplatedTask)."""
-        self.on_start: Callable[[Mapping[str, Any]], None] = lambda info: None
-        """Called once the process of a script is registered."""
+        self.note: Callable[[Mapping[str, Any]], object] = dict
+        """Has what becomes known of a running script noted on its attempt."""
         self.seen = seen
         self._extra: dict[str, Any] = {}
+        self._home: Path | None = None
         self._folder = folder
         self._shared = folder is not None
         self._world: World | None = None
@@ -157,6 +159,13 @@ class Running:
     def learn_secrets(self) -> None:
         self.masker.add(self.seen.secrets())
 
+    def hide(self, text: str) -> None:
+        """Treat this text as a secret from now on: masked in what is written, sealed where it is kept."""
+        self.masker.add([text])
+        known = self.seen.secrets()
+        if isinstance(known, set):
+            known.add(text)
+
     def properties(self, implementation: Implementation, task_type: type[PluginType] | None) -> Any:
         """The task's own properties, rendered and converted; the plain map when no class declares them."""
         written = self.task.properties
@@ -179,13 +188,16 @@ class Running:
     @property
     def home(self) -> Path:
         """The attempt's private folder (spool); ``work`` and ``tmp`` are inside."""
-        return self.services.spawner.folder(self.task_run_id, self.epoch)
+        if self._home is None:
+            self._home = self.services.spawner.folder(self.task_run_id, self.epoch)
+        return self._home
 
     @property
     def working_dir(self) -> Path:
         if self._folder is None:
             self._folder = self.home / "work"
-            self._folder.mkdir(mode=0o700, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(self._folder, 0o700)
         return self._folder
 
     @property
@@ -264,11 +276,13 @@ class Running:
         if script is not None:
             script.stop()
 
-    def clean_up(self) -> None:
-        """Remove what the attempt left on this host."""
+    def detach(self) -> None:
+        """Let go of the script; it has ended."""
         if self._script is not None:
             self._script.close()
             self._script = None
-        home = self.services.spawner.root / f"{self.task_run_id}-{self.epoch}"
-        if home.exists():
-            remove_folder(home)
+
+    def clean_up(self) -> None:
+        """Remove what the attempt left on this host."""
+        self.detach()
+        remove_folder(self.services.spawner.root / f"{self.task_run_id}-{self.epoch}")

@@ -1,10 +1,11 @@
 """The owner's side of scripts: start a supervisor, follow its log, stop it, read its result, adopt it after a restart.
 
-What happens between fork and the result is in ``supervisor_bare``; what a script task is, in ``runner.tasks.scripts``.
+What happens between fork and the result is in ``bare``; what a script task is, in ``runner.tasks.scripts``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -23,7 +24,7 @@ from typing import Any
 
 from namespaces import crash
 from namespaces.errors import Unavailable
-from runner.worker import supervisor_bare as bare
+from runner.worker.bare import processes, spool
 from runner.worker.limits import Limits
 
 log = logging.getLogger(__name__)
@@ -36,8 +37,15 @@ OnFrames = Callable[[list[Frame]], None]
 POLL_S = 0.1
 """How often an adopted attempt is looked at: nothing tells us of its news."""
 
+_SOURCES = Path(__file__).resolve().parents[2]
+_PROGRAM = (
+    "import sys; sys.path.append(sys.argv[1]); from runner.worker.bare.program import main; main(int(sys.argv[2]))"
+)
+
 _READ = 1 << 20
 _TRASH = ".gone-"
+_USUAL_FILES = ("spec.json", "pid", "log", "result.json")
+_USUAL_FOLDERS = ("work", "tmp")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,21 +109,30 @@ class Script:
                     pass
         self._signal(signal.SIGTERM)
 
-    def follow(self, on_frames: OnFrames, ready: Callable[[], bool] = lambda: True) -> None:
-        """Hand every new line on until the script has ended. While ``ready`` says no, lines wait in the spool."""
+    def follow(
+        self, on_frames: OnFrames, idle: Callable[[], bool] = lambda: False, ready: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Hand every new line on until the script has ended.
+
+        ``idle`` is called after each look, and again within 0.1 s as long as it says True. While ``ready`` says no,
+        lines wait in the spool.
+        """
         if self._owner is not None:
-            self._follow_socket(self._owner, on_frames, ready)
+            self._follow_socket(self._owner, on_frames, idle, ready)
         else:
-            self._follow_files(on_frames, ready)
+            self._follow_files(on_frames, idle, ready)
         while True:
             if not ready():
                 time.sleep(POLL_S)
+                idle()
             elif frames := self._read():
                 on_frames(frames)
             else:
                 return
 
-    def _follow_socket(self, owner: socket.socket, on_frames: OnFrames, ready: Callable[[], bool]) -> None:
+    def _follow_socket(
+        self, owner: socket.socket, on_frames: OnFrames, idle: Callable[[], bool], ready: Callable[[], bool]
+    ) -> None:
         poll = select.poll()
         poll.register(owner, select.POLLIN | select.POLLHUP)
         behind = False
@@ -130,12 +147,14 @@ class Script:
                     self._told = data
                 if not words or end:
                     return
-            behind = not ready()
-            if not behind and (frames := self._read()):
+            behind = idle()
+            if not ready():
+                behind = True
+            elif frames := self._read():
                 on_frames(frames)
                 behind = True
 
-    def _follow_files(self, on_frames: OnFrames, ready: Callable[[], bool]) -> None:
+    def _follow_files(self, on_frames: OnFrames, idle: Callable[[], bool], ready: Callable[[], bool]) -> None:
         begun = time.monotonic()
         while not (self.folder / "result.json").exists():
             if ready() and (frames := self._read()):
@@ -144,6 +163,7 @@ class Script:
             if not self.alive() and (registered or time.monotonic() - begun > 1):
                 return
             time.sleep(POLL_S)
+            idle()
 
     def _read(self) -> list[Frame]:
         try:
@@ -158,9 +178,9 @@ class Script:
         data = self._rest + new
         self._offset += fresh
         frames: list[Frame] = []
-        at, size = 0, bare.FRAME.size
+        at, size = 0, spool.FRAME.size
         while len(data) - at >= size:
-            number, micros, stream, length = bare.FRAME.unpack_from(data, at)
+            number, micros, stream, length = spool.FRAME.unpack_from(data, at)
             if len(data) - at - size < length:
                 break
             frames.append((number, micros, stream, data[at + size : at + size + length]))
@@ -181,17 +201,14 @@ class Script:
         except (OSError, ValueError):
             return None
         pid = int(data["pid"])
-        if data["boot"] != bare.boot_id() or bare.process_start(pid) != data["start"]:
+        if data["boot"] != processes.boot_id() or processes.process_start(pid) != data["start"]:
             return None
         return pid
 
     def _signal(self, number: int) -> None:
         pid = self._pid()
         if pid is not None:
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                pass
+            processes.send([pid], number)
 
     def result(self) -> ScriptResult:
         """How it ended; ``lost`` when the supervisor died without a word (what it left behind is killed here)."""
@@ -220,11 +237,11 @@ class Script:
 
     def _kill_marked(self) -> None:
         for _ in range(500):
-            pids = bare.marked(*self.key)
+            pids = processes.marked(*self.key)
             if not pids:
                 return
-            bare.send(pids, signal.SIGSTOP)
-            bare.send(pids, signal.SIGKILL)
+            processes.send(pids, signal.SIGSTOP)
+            processes.send(pids, signal.SIGKILL)
             time.sleep(0.01)
 
     def close(self) -> None:
@@ -242,10 +259,10 @@ class Script:
         """End a script nobody wants any more, without waiting for its manners, and remove its spool."""
         pid = self._pid()
         if pid is not None:
-            bare.send([pid], signal.SIGSTOP)
-            below = bare.descendants(pid)
-            bare.send(below, signal.SIGSTOP)
-            bare.send([*below, *bare.descendants(pid), pid], signal.SIGKILL)
+            processes.send([pid], signal.SIGSTOP)
+            below = processes.descendants(pid)
+            processes.send(below, signal.SIGSTOP)
+            processes.send([*below, *processes.descendants(pid), pid], signal.SIGKILL)
         self._kill_marked()
         self.discard()
 
@@ -299,7 +316,7 @@ class Spawner:
 
     def spawn(self, spec: ScriptSpec) -> Script:
         """Start the process and return at once. Raises ``Unavailable`` when no supervisor can be started."""
-        folder = self.folder(spec.task_run_id, spec.epoch)
+        folder = self.root / f"{spec.task_run_id}-{spec.epoch}"
         written = self._write_spec(folder, spec)
         mine, theirs = socket.socketpair()
         try:
@@ -363,7 +380,7 @@ class Spawner:
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [self._python, "-I", "-S", bare.__file__, str(theirs.fileno())],
+                [self._python, "-I", "-S", "-c", _PROGRAM, str(_SOURCES), str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -435,13 +452,21 @@ class Spawner:
 
 def remove_folder(folder: Path) -> None:
     """Remove an attempt's folder. It is renamed first: a supervisor that still writes its result finds nothing."""
-    trash = folder.with_name(_TRASH + folder.name)
+    trash = f"{folder.parent}/{_TRASH}{folder.name}"
     try:
         os.rename(folder, trash)
     except FileNotFoundError:
         return
     except OSError:
-        trash = folder
-    shutil.rmtree(trash, ignore_errors=True)
-    if trash.exists():
-        shutil.rmtree(trash, ignore_errors=True)
+        trash = str(folder)
+    try:
+        for name in _USUAL_FILES:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{trash}/{name}")
+        for name in _USUAL_FOLDERS:
+            with contextlib.suppress(FileNotFoundError):
+                os.rmdir(f"{trash}/{name}")
+        os.rmdir(trash)
+    except OSError:  # there is more than a short script leaves
+        for _ in range(2):
+            shutil.rmtree(trash, ignore_errors=True)

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from flask import Blueprint
+
+MODULES = (
+    "flows",
+    "flows_bulk",
+    "flows_validate",
+    "graphs",
+    "executions",
+    "execution_actions",
+    "execution_bulk",
+    "execution_files",
+    "webhooks",
+    "outputs",
+    "logs",
+    "metrics",
+    "triggers",
+    "kv",
+    "namespace_files",
+    "namespaces",
+    "git",
+    "plugins",
+    "instance",
+)
 
 
 def blueprints() -> list[Blueprint]:
-    """Every blueprint of the API, in the order in which they are registered."""
-    from service import health
-    from service.api import executions, flows, logs, outputs, webhooks
-
-    return [
-        flows.resource,
-        executions.resource,
-        outputs.resource,
-        webhooks.resource,
-        logs.resource,
-        health.resource,
-    ]
+    """Every blueprint of the API and its neighbours without a page, in the order in which they are registered."""
+    modules = [*(f"service.api.{name}" for name in MODULES), "service.health", "service.metrics"]
+    return [import_module(name).resource for name in modules]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from flask import current_app, request
@@ -11,12 +11,16 @@ from flask import current_app, request
 from namespaces.errors import BadRequest, InvalidInput
 from namespaces.filters import Page
 
+if TYPE_CHECKING:
+    from service.wiring import Lanner
+
 LARGEST_PAGE = 10_000
 
 
-def lanner() -> Any:
-    """The wiring (``service.wiring.Lanner``) of the application that answers."""
-    return current_app.extensions["lanner"]
+def lanner() -> Lanner:
+    """The wiring of the application that answers."""
+    wiring: Lanner = current_app.extensions["lanner"]
+    return wiring
 
 
 def page(default_size: int = 10) -> Page:

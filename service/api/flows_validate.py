@@ -9,7 +9,7 @@ from flask import Response, request
 
 from namespaces import revisions
 from namespaces.errors import InvalidInput, Problem, Severity
-from namespaces.flows.parse import Reading, read_single_task, read_single_trigger, split_documents
+from namespaces.flows.parse import Reading, read_task, read_trigger, split_documents
 from service.api.answers import answer
 from service.api.bodies import JSON_TYPES, flow_texts, text_body
 from service.api.context import lanner, required
@@ -85,11 +85,10 @@ def violation(index: int, problems: tuple[Problem, ...]) -> dict[str, Any]:
 def _outdated(reading: Reading, value: dict[str, Any]) -> bool:
     """Whether a sent ``revision`` is not the one a save would give."""
     sent = value.get("revision")
-    if reading.flow is None or sent is None:
+    flow = reading.flow
+    if flow is None or sent is None:
         return False
-    stored = lanner().database.read(
-        lambda c: revisions.latest(c, reading.flow.namespace, reading.flow.id, allow_deleted=True)
-    )
+    stored = lanner().database.read(lambda c: revisions.latest(c, flow.namespace, flow.id, allow_deleted=True))
     return stored is not None and str(sent) != str(stored.revision + 1)
 
 
@@ -104,7 +103,7 @@ def _deprecations(reading: Reading) -> list[str]:
 
 
 def _single(text: str, trigger: bool) -> Response:
-    read = read_single_trigger if trigger else read_single_task
+    read = read_trigger if trigger else read_task
     entry = violation(0, read(text, lanner().catalog).problems)
     return answer(entry)
 
@@ -131,5 +130,3 @@ def task() -> Response:
 @resource.on("POST", "/flows/validate/trigger")
 def trigger() -> Response:
     return _single(_single_text(), True)
-
-

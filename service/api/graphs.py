@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from flask import Response
+from flask import Response, request
 from sqlalchemy.engine import Connection
 
 from namespaces import listing
 from namespaces.errors import Conflict, InvalidFlow, NotFound
-from namespaces.flows.graph import Cluster, Graph, Node, graph
+from namespaces.flows.graph import FlowGraph, flow_graph
 from namespaces.flows.model import Flow, ForEachItem, Subflow
 from runner import queries
 from service.api.answers import answer
@@ -22,71 +23,30 @@ from service.api.routes import Resource
 
 resource = Resource("graphs")
 
-_PACKAGE = "io.kestra.core.models.hierarchies."
-_TYPES = {
-    "root": "GraphClusterRoot",
-    "end": "GraphClusterEnd",
-    "finally": "GraphClusterFinally",
-    "after_execution": "GraphClusterAfterExecution",
-    "task": "GraphTask",
-    "subflow": "SubflowGraphTask",
-    "trigger": "GraphTrigger",
-}
+
+def shape(drawn: FlowGraph, runs: Mapping[str, dict[str, Any]] | None = None) -> dict[str, Any]:
+    """FlowGraph; ``runs`` are task runs by task id, laid over the nodes."""
+    body = drawn.as_json()
+    for node, made in zip(drawn.nodes, body["nodes"], strict=True):
+        run = (runs or {}).get(node.task_id or "")
+        if run is not None:
+            made["taskRun"] = run
+    return body
 
 
-def shape(made: Graph, runs: Mapping[str, dict[str, Any]] | None = None) -> dict[str, Any]:
-    """FlowGraph; ``runs`` are task runs by task id."""
-    return {
-        "nodes": [_node(node, (runs or {}).get(node.task.id) if node.task else None) for node in made.nodes],
-        "edges": [
-            {
-                "source": edge.source,
-                "target": edge.target,
-                "relation": {
-                    **({"relationType": edge.relation} if edge.relation else {}),
-                    **({"value": edge.value} if edge.value else {}),
-                },
-            }
-            for edge in made.edges
-        ],
-        "clusters": [_cluster(cluster) for cluster in made.clusters],
-        "flowables": made.flowables,
-    }
+def _called(task: Subflow, connection: Connection) -> Flow:
+    return lanner().registry.flow(connection, task.namespace, task.flow_id, task.revision)
 
 
-def _node(node: Node, run: dict[str, Any] | None) -> dict[str, Any]:
-    found: dict[str, Any] = {"uid": node.uid, "type": _PACKAGE + _TYPES[node.kind], "branchType": node.branch}
-    if node.task is not None:
-        found["task"] = {"id": node.task.id, "type": node.task.type, **_plain(node.task.written)}
-        found["isExecuted"] = run is not None
-    if node.trigger is not None:
-        found["triggerDeclaration"] = {"id": node.trigger.id, "type": node.trigger.type, **node.trigger.written}
-        found["trigger"] = found["triggerDeclaration"]
-    if node.relation is not None:
-        found["relationType"] = node.relation
-    if run is not None:
-        found["taskRun"] = run
+def _opened(flow: Flow) -> dict[str, Flow]:
+    """The flows behind the Subflow tasks the caller wants to see opened (``subflows``: task ids)."""
+    wanted = {part for text in request.args.getlist("subflows") for part in text.split(",") if part}
+    found: dict[str, Flow] = {}
+    for task_id in wanted:
+        task = flow.by_id.get(task_id)
+        if isinstance(task, Subflow):
+            found[task_id] = lanner().database.read(partial(_called, task))
     return found
-
-
-def _plain(written: Mapping[str, Any]) -> dict[str, Any]:
-    """A task as written without its children: these are nodes of their own."""
-    return {key: item for key, item in written.items() if key not in ("tasks", "then", "else", "cases", "defaults")}
-
-
-def _cluster(cluster: Cluster) -> dict[str, Any]:
-    inner: dict[str, Any] = {"uid": cluster.uid, "type": _PACKAGE + "GraphCluster"}
-    if cluster.relation:
-        inner["relationType"] = cluster.relation
-    if cluster.task is not None:
-        inner["taskNode"] = {"uid": f"{cluster.uid}.task", "type": _PACKAGE + "GraphTask", "task": {"id": cluster.task.id}}
-    return {
-        "cluster": inner,
-        "nodes": cluster.nodes,
-        "parents": list(cluster.parents[1:]),
-        "start": cluster.start,
-        "end": cluster.end,
-    }
 
 
 @resource.on("GET", "/flows/<namespace>/<flow_id>/graph")
@@ -96,7 +56,7 @@ def of_flow(namespace: str, flow_id: str) -> Response:
         flow = lanner().registry.parsed(stored)
     except InvalidFlow as error:
         raise Conflict(f"Unable to draw a flow that does not read: {error.message}", code="broken_flow") from error
-    return answer(shape(graph(flow)))
+    return answer(shape(flow_graph(flow, _opened(flow))))
 
 
 @resource.on("POST", "/flows/graph")
@@ -104,7 +64,7 @@ def of_text() -> Response:
     reading = lanner().registry.read(flow_text())
     if reading.flow is None:
         raise InvalidFlow(reading.problems)
-    return answer(shape(graph(reading.flow)))
+    return answer(shape(flow_graph(reading.flow, _opened(reading.flow))))
 
 
 @resource.on("GET", "/executions/<execution_id>/graph")
@@ -120,7 +80,7 @@ def of_execution(execution_id: str) -> Response:
     flow, execution = wiring.database.read(read)
     # Of several runs of one task (a loop) the last one stands for it.
     runs = {run["taskId"]: run for run in (execution or {}).get("taskRunList", ())}
-    return answer(shape(graph(flow), runs))
+    return answer(shape(flow_graph(flow, _opened(flow)), runs))
 
 
 def _uid(namespace: str, flow_id: str) -> str:
@@ -157,7 +117,9 @@ def _upstreams(written: Any) -> list[tuple[str, str]]:
     return found
 
 
-def _relations(connection: Connection) -> tuple[dict[tuple[str, str], bool], list[tuple[tuple[str, str], tuple[str, str], str]]]:
+def _relations(
+    connection: Connection,
+) -> tuple[dict[tuple[str, str], bool], list[tuple[tuple[str, str], tuple[str, str], str]]]:
     """All flows, and (source, target, relation) between them."""
     registry = lanner().registry
     flows: dict[tuple[str, str], bool] = {}
@@ -177,11 +139,10 @@ def _relations(connection: Connection) -> tuple[dict[tuple[str, str], bool], lis
 
 def _topology(keys: set[tuple[str, str]], edges: list[tuple[tuple[str, str], tuple[str, str], str]]) -> dict[str, Any]:
     return {
-        "nodes": [
-            {"uid": _uid(*key), "namespace": key[0], "id": key[1]} for key in sorted(keys)
-        ],
+        "nodes": [{"uid": _uid(*key), "namespace": key[0], "id": key[1]} for key in sorted(keys)],
         "edges": [
-            {"source": _uid(*source), "target": _uid(*target), "relation": relation} for source, target, relation in edges
+            {"source": _uid(*source), "target": _uid(*target), "relation": relation}
+            for source, target, relation in edges
         ],
     }
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from flask import Flask, Response, g, request
 
-from namespaces.errors import Forbidden, InvalidInput, Unauthorized
+from namespaces.errors import Forbidden, InvalidInput, TooMany, Unauthorized
 from service.auth.accounts import Accounts
 from service.auth.endpoints import AUTHENTICATED, PUBLIC
 from service.auth.principal import LOCAL, Principal, require
@@ -80,6 +80,15 @@ class Gate:
         if permission != AUTHENTICATED:
             require(permission, (request.view_args or {}).get("namespace"))
         return None
+
+    def identify(self) -> Principal | None:
+        """Who asks on a public route, whose answer may hold more for a known caller; never refuses."""
+        if self._mode == "none":
+            return LOCAL
+        try:
+            return self._principal()
+        except (Forbidden, TooMany):
+            return None
 
     def _only_own_pages(self) -> None:
         """Without a login the browser is the only door for strangers: another site's page, or a rebound name.

@@ -107,7 +107,7 @@ CODES: dict[str, tuple[str, str, str]] = {
     "G101": ("File name", "The file's name is not the flow's id.", "Rename the file."),
     "G102": ("Empty file", "The file holds nothing, and is left out.", "Remove it."),
     "G103": ("Byte order mark", "The file begins with a byte order mark.", "Save it without."),
-    "G104": ("CODEOWNERS drift", "CODEOWNERS and the namespaces' owners differ.", "Run `lanner owners codeowners`."),
+    "G104": ("CODEOWNERS drift", "CODEOWNERS and the namespaces' owners differ.", "Make them agree."),
     "G105": ("Plain secret", "A value looks like a password or key.", "Use `{{ secret('NAME') }}`."),
     "G106": ("Bidirectional text", "Invisible characters change the order in which text is shown.", "Remove them."),
     "F001": ("Not a flow", "The document is not a mapping with id, namespace and tasks.", "Write these three."),
@@ -196,6 +196,21 @@ CODES: dict[str, tuple[str, str, str]] = {
         "File in a schedule",
         "A schedule reads files, which do not exist before an execution.",
         "Read them in a task.",
+    ),
+    "F112": (
+        "Unknown name",
+        "An expression uses a function, filter or argument that does not exist: rendering it will fail.",
+        "Correct the name; `docs/reference/expressions.md` lists them.",
+    ),
+    "F113": (
+        "Schedule without inputs",
+        "A scheduled flow has an input without `defaults` that the trigger does not give. Kestra 2 refuses it.",
+        "Give it in `inputs` of the trigger, or give it `defaults`.",
+    ),
+    "F114": (
+        "Cache on a block",
+        "`taskCache` stands on a task that holds other tasks, where it has no effect.",
+        "Put it on the tasks inside.",
     ),
     "F202": ("Disabled", "The flow is disabled; it can be read, not started.", "Remove `disabled` to use it."),
     "F203": (

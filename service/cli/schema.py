@@ -6,20 +6,25 @@ from typing import Annotated
 
 import typer
 
-from namespaces.errors import NotFound
+from namespaces.errors import NotFound, did_you_mean
 from service.cli.output import print_json
 
 
 def schema(
     type_name: Annotated[str | None, typer.Option("--type", help="Only this task or trigger type.")] = None,
 ) -> None:
-    """Print the JSON Schema of flows with every installed task type."""
-    from service.cli.flowschema import flow_schema, type_schema
+    """Print the JSON Schema of flows with every installed type."""
+    from namespaces.flows.catalog import Catalog, load_entry_points
+    from namespaces.flows.schema import json_schema, type_schema
+    from namespaces.flows.types import ALL_TASK_TYPES
 
+    plugins = load_entry_points()
+    catalog = Catalog((*ALL_TASK_TYPES, *plugins.task_types), plugins.trigger_types)
     if type_name is None:
-        print_json(flow_schema())
+        print_json(json_schema("flow", catalog))
         return
-    found = type_schema(type_name)
-    if found is None:
-        raise NotFound(f"there is no type '{type_name}'", hint="run lanner schema to see all")
-    print_json(found)
+    entry = catalog.resolve(type_name)
+    if entry is None:
+        near = did_you_mean(type_name, catalog.suggest(type_name))
+        raise NotFound(f"there is no type '{type_name}'{near}", hint="lanner schema prints all")
+    print_json(type_schema(entry, catalog))

@@ -21,6 +21,12 @@ class Nested:
 
     kind: str
 
+    def __get_pydantic_json_schema__(self, _schema: Any, _handler: Any) -> dict[str, Any]:
+        return {NESTED_KEY: self.kind}
+
+
+NESTED_KEY = "x-lanner-nested"
+"""Stands in a type's own schema where ``namespaces.flows.schema`` puts a reference."""
 
 Tasks = Annotated[Any, Nested("tasks"), Field(default=None)]
 OneTask = Annotated[Any, Nested("task"), Field(default=None)]
@@ -68,7 +74,6 @@ class Part(BaseModel):
         frozen=True,
         alias_generator=to_camel,
         defer_build=True,
-        coerce_numbers_to_str=True,
         protected_namespaces=(),
     )
 

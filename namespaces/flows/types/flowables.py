@@ -150,7 +150,7 @@ class Subflow(FlowableType):
     outputs = Result
     namespace: DynamicText = Field(min_length=1)
     flow_id: DynamicText = Field(min_length=1)
-    revision: int | None = Field(default=None, ge=1)
+    revision: int | None = Field(default=None, ge=1, le=2**31 - 1)
     inputs: DynamicMap | None = None
     labels: Labels
     inherit_labels: bool = False
@@ -175,7 +175,7 @@ class ForEachItem(FlowableType):
     batch: Batch = Batch.model_construct()
     namespace: DynamicText = Field(min_length=1)
     flow_id: DynamicText = Field(min_length=1)
-    revision: int | None = Field(default=None, ge=1)
+    revision: int | None = Field(default=None, ge=1, le=2**31 - 1)
     inputs: DynamicMap | None = None
     labels: Labels
     inherit_labels: bool = False

@@ -66,7 +66,9 @@ def _has_room(task: ForEach, active: int) -> bool:
 def _child_ended(d: Draft, run: TaskRun, task: ForEach, child: TaskRun) -> None:
     tasks = list_of(d, run.id)
     following = d.place(child).index + 1
-    if child.state not in STOPPING and following < len(tasks):
+    # After a restart a value may already have task runs behind the one that ran again.
+    reached = d.scope(run.id).extra.get("reached", {}).get(str(child.iteration), -1)
+    if child.state not in STOPPING and reached < following < len(tasks):
         d.create(run.id, tasks[following], value=child.value, iteration=child.iteration)
     else:
         _top_up(d, run, task)

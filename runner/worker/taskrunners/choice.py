@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from runner.plugin import RunFailed
 from runner.worker.running import TaskSettings
@@ -23,6 +23,7 @@ _DOCKER_NAMES = {
 }
 _SOCKETS = ("/var/run/docker.sock", "/run/podman/podman.sock")
 _REMEMBERED_S = 30.0
+_UNSUPPORTED = "this release does not run scripts in containers yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +33,9 @@ class Choice:
     type: str
     reason: str
     warn: bool = False
-    host: str = ""
 
 
-def choose(
-    named: Mapping[str, Any] | None, legacy: str | None, image: str | None, settings: TaskSettings
-) -> Choice:
+def choose(named: Mapping[str, Any] | None, legacy: str | None, image: str | None, settings: TaskSettings) -> Choice:
     """The runner for one script. Raises ``RunFailed`` when a container is required and no engine answers."""
     wanted = str(named["type"]) if named and named.get("type") else None
     if wanted is None and legacy:
@@ -48,27 +46,26 @@ def choose(
         raise RunFailed(f"this worker has no task runner of type {wanted}", code="unknown_task_runner")
     if wanted is not None:
         host = str((named or {}).get("host") or "") or settings.docker_host or ""
-        return _container("named by the task", host)
+        _container(host)
     if settings.default_task_runner == "process":
         return Choice(PROCESS, "tasks.default_task_runner is process", warn=image is not None)
     if settings.default_task_runner == "docker":
-        return _container("tasks.default_task_runner is docker", settings.docker_host or "")
+        _container(settings.docker_host or "")
     found = engine(settings.docker_host or "")
-    if found is not None:
-        return Choice(DOCKER, f"a container engine answers at {found}", host=found)
-    return Choice(PROCESS, "no container engine is reachable", warn=image is not None)
+    reason = f"{_UNSUPPORTED} (an engine answers at {found})" if found else "no container engine is reachable"
+    return Choice(PROCESS, reason, warn=image is not None)
 
 
-def _container(reason: str, host: str) -> Choice:
-    found = engine(host)
-    if found is None:
+def _container(host: str) -> NoReturn:
+    """Containers come with a later release; until then a flow that insists on one fails with one clear line."""
+    if engine(host) is None:
         places = host or ", ".join(_sockets())
         raise RunFailed(
             f"no container engine is reachable at {places}",
             code="no_container_engine",
             hint="start Docker or Podman, set tasks.docker.host, or use the Process task runner",
         )
-    return Choice(DOCKER, reason, host=found)
+    raise RunFailed(_UNSUPPORTED, code="containers_unsupported", hint="use the Process task runner")
 
 
 def _sockets() -> list[str]:

@@ -1,5 +1,7 @@
 """expressions.md 4.3: keys, indices and the few methods; nothing of Python."""
 
+# ruff: noqa: E501 - a row of a table stays on one line
+
 from __future__ import annotations
 
 import pytest

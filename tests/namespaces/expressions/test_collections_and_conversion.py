@@ -1,5 +1,7 @@
 """expressions.md 5.2, 7, 8.2: lists, maps, tests, JSON, YAML, Ion, jq, numbers."""
 
+# ruff: noqa: E501 - a row of a table stays on one line
+
 from __future__ import annotations
 
 import json

@@ -1,8 +1,11 @@
 """expressions.md 8.3 and the calendar functions of 5.1."""
 
+# ruff: noqa: E501 - a row of a table stays on one line
+
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta, timezone
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -211,7 +214,7 @@ def test_the_zone_of_the_server_is_the_default() -> None:
     ],
 )
 def test_calendar_functions(template: str, text: str) -> None:
-    days = {"a": "2025-06-01T00:00:00Z", "b": "2025-06-01T02:30:00+02:00", "c": "2025-07-01T00:00:00Z"}
+    days: dict[str, Any] = {"a": "2025-06-01T00:00:00Z", "b": "2025-06-01T02:30:00+02:00", "c": "2025-07-01T00:00:00Z"}
 
     assert out(template, day=date(2025, 9, 8), **days) == text
 

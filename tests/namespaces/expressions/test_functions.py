@@ -1,5 +1,7 @@
 """expressions.md 5: ids, random numbers, encryption, and the functions that reach out through the ports."""
 
+# ruff: noqa: E501 - a row of a table stays on one line
+
 from __future__ import annotations
 
 import re

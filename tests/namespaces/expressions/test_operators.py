@@ -1,5 +1,7 @@
 """expressions.md 4: precedence, semantics, truth."""
 
+# ruff: noqa: E501 - a row of a table stays on one line
+
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta, timezone

@@ -1,5 +1,7 @@
 """expressions.md 6: render, renderOnce, and the rule for text from outside."""
 
+# ruff: noqa: E501 - a row of a table stays on one line
+
 from __future__ import annotations
 
 from typing import Any

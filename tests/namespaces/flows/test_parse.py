@@ -6,6 +6,7 @@ from __future__ import annotations
 import textwrap
 from datetime import timedelta
 
+import orjson
 import pytest
 
 from namespaces.errors import Problem, Severity
@@ -99,7 +100,19 @@ def test_text_properties_keep_the_text_of_numbers_and_booleans() -> None:
     other = task("{id: t, type: core.debug.Return, format: 1.10}")
 
     assert runnable.properties == {"message": "010", "level": "INFO"}
-    assert str(other.properties["format"].text) == "1.10"
+    assert other.properties["format"] == "1.10"
+    assert task("{id: t, type: core.log.Log, message: [1.50, TRUE, 3]}").properties["message"] == ["1.50", "TRUE", "3"]
+
+
+def test_everything_in_a_flow_is_plain_json() -> None:
+    made = flow(
+        HEAD + TASKS + "labels: {version: 1.10}\nvariables: {n: 1.10, b: TRUE}\n"
+        "inputs: [{id: s, type: STRING, defaults: 2.50}, {id: f, type: FLOAT, defaults: 2.50}]\n"
+    )
+
+    assert orjson.loads(orjson.dumps(made.written))["variables"] == {"n": 1.1, "b": True}
+    assert made.labels == (("version", "1.10"),)
+    assert [i.defaults for i in made.inputs] == ["2.50", 2.5]
 
 
 def test_aliases_and_short_names_lead_to_the_canonical_type() -> None:
@@ -284,7 +297,8 @@ def test_all_findings_are_told_at_once_each_with_its_place() -> None:
         (HEAD + "tasks: [{id: t, type: core.kv.Set, key: k}]", "tasks[0].value: must not be null"),
         (HEAD + "tasks: [{id: t, type: scripts.python.Script, script: x, taskRunner: {type: core.runner.Prozess}}]", "tasks[0].taskRunner.type: Invalid type: core.runner.Prozess, did you mean io.kestra.plugin.core.runner.Process?"),
         (HEAD + "tasks: [{id: t, type: scripts.python.Script, script: x, taskRunner: {type: core.runner.Process, x: 1}}]", "tasks[0].taskRunner.x: Unrecognized field"),
-        (HEAD + "tasks: [{id: t, type: core.http.Request, uri: u, options: {alowFailed: true}}]", "tasks[0].options.alowFailed: Unrecognized field"),
+        (HEAD + "tasks: [{id: t, type: core.http.Request, uri: u, options: {alowFailed: true}}]", "tasks[0].options.alowFailed: Unrecognized field \"alowFailed\" (core.http.Request): unknown property 'alowFailed', did you mean 'allowFailed'?"),
+        (HEAD + "tasks: [{id: t, type: core.flow.Pause, onResume: [{id: a, type: INT, dependsOn: {inputs: [b]}}]}]", "depends on a non-existent input 'b'"),
         (HEAD + TASKS + "labels: {system.x: y}", "System labels can only be set by Kestra itself, offending label: system.x=y"),
         (HEAD + TASKS + "labels: {a: [1]}", "value of label 'a' must be text"),
         (HEAD + TASKS + "labels: [{key: a}]", "value of label 'a' must not be empty"),
@@ -404,7 +418,9 @@ def warnings(text: str) -> list[str]:
         (HEAD + TASKS + "retry: {type: constant, interval: PT0S, maxAttempts: 1000000}", "F108 retry without a pause"),
         (HEAD + TASKS + "pluginDefaults: [{type: core.http.Request, values: {method: POST}}]", "F109 no task, trigger, condition or task runner has the type core.http.Request"),
         (HEAD + "tasks: [{id: t, type: core.log.Log, message: '{{ a + }}'}]", "F110 expression cannot be read"),
-        (HEAD + TASKS + "inputs: [{id: a, type: INT}]\ntriggers: [{id: s, type: core.trigger.Schedule, cron: '@daily'}]", "F111 Missing inputs for Schedule Trigger 's', missing inputs: 'a'"),
+        (HEAD + TASKS + "inputs: [{id: a, type: INT}]\ntriggers: [{id: s, type: core.trigger.Schedule, cron: '@daily'}]", "F113 Missing inputs for Schedule Trigger 's', missing inputs: 'a'"),
+        (HEAD + TASKS + "triggers: [{id: s, type: core.trigger.Schedule, cron: '@daily', inputs: {a: \"{{ read('x') }}\"}}]", "F111 read() reads a file when the schedule fires"),
+        (HEAD + "tasks: [{id: t, type: core.log.Log, message: '{{ nosuchfunction(1) }}'}]", "F112 "),
     ],
 )  # fmt: skip
 def test_what_is_only_doubtful_is_a_warning(text: str, said: str) -> None:
@@ -451,3 +467,31 @@ def test_server_managed_properties_are_ignored() -> None:
     read_one = flow(HEAD + TASKS + "revision: 7\ndeleted: false\ntenantId: main\n")
 
     assert read_one.revision == 1
+
+
+def test_lists_and_maps_may_be_written_as_json_text() -> None:
+    made = task("""{id: t, type: scripts.shell.Commands, commands: '["a"]', inputFiles: '{"x.txt": "y"}'}""")
+
+    assert made.properties["commands"] == '["a"]'
+
+
+def test_strict_refuses_expressions_that_cannot_be_read() -> None:
+    text = HEAD + "tasks: [{id: t, type: core.log.Log, message: '{{ a + }}'}]"
+
+    assert read(text).flow is not None
+    assert [p.code for p in read(text, strict=1).errors] == ["F110"]
+
+
+def test_a_duplicate_key_hides_no_other_finding() -> None:
+    found = errors("id: f\nid: g\nnamespace: n\ntasks: [{id: t, type: core.log.Lgo}]\n")
+
+    assert [(p.code, p.line) for p in found] == [("G003", 2), ("F002", 4)]
+    assert found[0].message == "Illegal flow source: duplicate key 'id' (lines 1, 2)"
+
+
+def test_a_text_that_is_no_yaml_is_told_in_kestras_words_with_its_line() -> None:
+    found = errors("id: f\ntasks: [\n")
+
+    assert [p.code for p in found] == ["G001"]
+    assert found[0].message.startswith("Illegal flow source: ")
+    assert found[0].line == 3

@@ -100,6 +100,7 @@ class Shell:
             view = step.execution
             changed.update(dict.fromkeys(step.changed))
             acts.extend(step.acts)
+            self.values.update({act.task_run_id: act.values for act in step.acts if isinstance(act, StoreValues)})
             queue.extend(self.answer(ask, view) for ask in step.asks)
         if self.compare and self.partial:
             self._compare(event, view, changed, acts)
@@ -185,9 +186,7 @@ class Shell:
         match act:
             case Dispatch() | StartSubflow() | RestartSubflow() | StartTimer() | KillAttempt() | KillChildren():
                 self.pending.append(act)
-            case StoreValues():
-                self.values[act.task_run_id] = act.values
-            case Announce() | Release() | Log() | CreateRetry() | DropRuns():
+            case StoreValues() | Announce() | Release() | Log() | CreateRetry() | DropRuns():
                 pass
 
     # ---- driving ----

@@ -1,0 +1,379 @@
+"""Deciding: one loaded execution, the events that wait for it, the answers they need, the inline tasks they start.
+
+Nothing is written here; ``change`` says what ``applying`` writes and what follows the commit.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from namespaces.errors import LannerError
+from namespaces.flows.model import Flow, Runnable, Subflow, WorkingDirectory
+from namespaces.store.outbox import Message
+from runner import asking
+from runner.engine.advance import advance
+from runner.engine.effects import (
+    Act,
+    Announce,
+    Ask,
+    CreateRetry,
+    Dispatch,
+    DropRuns,
+    KillAttempt,
+    KillChildren,
+    Log,
+    Question,
+    Release,
+    RestartSubflow,
+    StartSubflow,
+    StartTimer,
+    StoreValues,
+)
+from runner.engine.events import Answered, AnyEvent, AttemptFinished, AttemptStarted, BlockFinished, Broken
+from runner.engine.states import State
+from runner.engine.step import Step
+from runner.engine.values import Execution, TaskRun
+from runner.inline import INLINE
+from runner.logs import LEVELS, LogLine
+from runner.plugin import Metric
+from runner.rendering import Place, Rendering
+from runner.rows import iteration_table
+from runner.view import Facts, Loaded
+from runner.writing import Change
+
+log = logging.getLogger("lanner.executions")
+
+INLINE_BATCH = 250
+"""Inline task runs in one commit at most."""
+INLINE_SECONDS = 0.25
+"""And at most this long, so that a watcher sees progress."""
+VALUES_AHEAD = 200
+
+
+@dataclass(slots=True)
+class Pending:
+    event: AnyEvent
+    future: Future[bool]
+    worker_id: str | None = None
+    """Set on the claim of an attempt."""
+    metrics: Sequence[Metric] = ()
+    secrets: frozenset[str] = frozenset()
+    """Secret texts the attempt has read: they are sealed in its outputs."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What is to be done once the write is committed."""
+
+    dispatches: list[Dispatch] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
+    timers: bool = False
+    subflows: list[StartSubflow] = field(default_factory=list)
+    """Subflows found unstarted; those of fresh decisions are messages."""
+
+
+class Decision:
+    """One run of decisions over one loaded execution, up to its commits."""
+
+    def __init__(self, rendering: Rendering, flow: Flow, loaded: Loaded) -> None:
+        self._rendering = rendering
+        self.flow = flow
+        self.value: Execution = loaded.value
+        self.facts: Facts = loaded.facts
+        self.version = loaded.version
+        self._before = loaded.value
+        self._slot = loaded.slot
+        self._in_database = set(loaded.value.runs)
+        self._paths: dict[str, tuple[str, ...]] = dict(loaded.paths)
+        self._claims = {run_id: worker for run_id, worker in loaded.claimed.items() if worker}
+        self._epochs = {run.id: run.epoch for run in loaded.value.runs.values()}
+        self._parked: dict[str, TaskRun] = {}
+        self._inline: deque[Dispatch] = deque()
+        self._values: dict[tuple[str, int], str] = {}
+        self.place = Place(rendering, flow, loaded.facts, self._paths)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._changed: dict[str, None] = {}
+        self._acts: list[Act] = []
+        self._logs: list[LogLine] = []
+        self._metrics: list[tuple[TaskRun, Metric]] = []
+        self._late: list[dict[str, Any]] = []
+        self._ended_runs: list[TaskRun] = []
+        self.dirty = False
+
+    @property
+    def inline_waits(self) -> bool:
+        return bool(self._inline)
+
+    def take(self, pending: Pending) -> bool:
+        """Decide one event. A bug in deciding fails this execution with its reason, and nothing else."""
+        event = pending.event
+        self.place.secrets.update(pending.secrets)
+        try:
+            changed = self._advance(event)
+        except Exception as error:
+            if isinstance(event, Broken):
+                raise
+            log.exception(
+                "execution %s cannot go on",
+                self.value.id,
+                extra={"action": "execution_broken", "execution_id": self.value.id},
+            )
+            self.log("ERROR", f"Internal error: {error}", None)
+            return self._advance(Broken(at=event.at, reason=f"internal error: {error}"))
+        if changed and isinstance(event, AttemptStarted) and pending.worker_id:
+            self._claims[event.task_run_id] = pending.worker_id
+        if changed and pending.metrics and isinstance(event, AttemptFinished | BlockFinished):
+            run = self.value.runs.get(event.task_run_id)
+            if run is not None:
+                self._metrics.extend((run, metric) for metric in pending.metrics)
+        if not changed and isinstance(event, AttemptFinished | BlockFinished):
+            self._late.append(
+                {
+                    "at": event.at,
+                    "execution_id": self.value.id,
+                    "task_run_id": event.task_run_id,
+                    "epoch": event.epoch,
+                    "state": str(event.state or ""),
+                }
+            )
+            self.dirty = True
+        return changed
+
+    def _advance(self, event: AnyEvent) -> bool:
+        """Advance by one event and every answer it asks for."""
+        step = advance(self.flow, self.value, event)
+        changed = self._collect(step)
+        asks = deque(step.asks)
+        while asks:
+            ask = asks.popleft()
+            answered = self._answer(ask, event)
+            step = advance(self.flow, self.value, answered)
+            changed = self._collect(step) or changed
+            asks.extend(step.asks)
+        return changed
+
+    def _answer(self, ask: Ask, event: AnyEvent) -> Answered:
+        run = self.value.runs.get(ask.task_run_id) if ask.task_run_id else None
+        renderer = self.place.renderer(self.value, run)
+        try:
+            if ask.question is Question.OUTPUTS:
+                value: Any = self.place.flow_outputs(self.value)
+            else:
+                stored = self._stored_value(ask) if ask.question is Question.ITERATION else None
+                value = asking.answer(self.flow, ask, run.task_id if run else None, renderer, stored)
+        except LannerError as error:
+            return Answered(at=event.at, ask=ask, error=error.message)
+        return Answered(at=event.at, ask=ask, value=value)
+
+    def _stored_value(self, ask: Ask) -> str:
+        for act in self._acts:
+            if isinstance(act, StoreValues) and act.task_run_id == ask.task_run_id:
+                return act.values[ask.index]
+        key = str(ask.task_run_id), ask.index
+        if key not in self._values:
+            # The next ones will be asked for soon: one query for many.
+            ahead = sa.select(iteration_table.c.position, iteration_table.c.value).where(
+                iteration_table.c.task_run_id == ask.task_run_id,
+                iteration_table.c.position.between(ask.index, ask.index + VALUES_AHEAD),
+            )
+            rows = self._rendering.database.read(lambda c: c.execute(ahead).all())
+            self._values = {(key[0], row.position): row.value for row in rows}
+        return self._values[key]
+
+    def _collect(self, step: Step) -> bool:
+        changed = step.execution is not self.value
+        previous = self.value
+        self.value = step.execution
+        for run_id in step.changed:
+            run = self.value.runs.get(run_id)
+            if run is None:
+                continue
+            self._changed[run_id] = None
+            if run_id not in self._paths:
+                self._paths[run_id] = self._path(run)
+            if self._epochs.get(run_id) != run.epoch:
+                self._claims.pop(run_id, None)
+                self._epochs[run_id] = run.epoch
+            self.place.note(run, self._paths[run_id])
+        for act in step.acts:
+            match act:
+                case Dispatch() if self._is_inline(act):
+                    self._inline.append(act)
+                case Log():
+                    self.log(act.level, act.message, act.task_run_id)
+                case _:
+                    self._acts.append(act)
+        if changed or step.acts:
+            self.dirty = True
+        return changed or previous is not self.value
+
+    def _path(self, run: TaskRun) -> tuple[str, ...]:
+        parent = self._paths.get(run.parent_id, ()) if run.parent_id else ()
+        return (*parent, run.value) if run.value is not None else parent
+
+    def _is_inline(self, dispatch: Dispatch) -> bool:
+        run = self.value.runs.get(dispatch.task_run_id)
+        task = self.flow.by_id.get(run.task_id) if run else None
+        return (
+            isinstance(task, Runnable)
+            and not task.log_to_file
+            and task.task_cache is None
+            and task.timeout is None
+            and task.type in INLINE
+        )
+
+    def ready(self) -> Outcome:
+        """Attempts and subflows that wait and that nobody has taken; inline ones are taken up here."""
+        waiting = Outcome()
+        for run in self.value.runs.values():
+            task = self.flow.by_id.get(run.task_id)
+            if run.state not in (State.CREATED, State.RESTARTED, State.SUBMITTED) or run.id in self._claims:
+                continue
+            if isinstance(task, Subflow):
+                waiting.subflows.append(StartSubflow(task_run_id=run.id, epoch=run.epoch))
+            elif isinstance(task, Runnable | WorkingDirectory):
+                dispatch = Dispatch(task_run_id=run.id, epoch=run.epoch)
+                if self._is_inline(dispatch):
+                    self._inline.append(dispatch)
+                else:
+                    waiting.dispatches.append(dispatch)
+        return waiting
+
+    def run_inline(self) -> None:
+        """Run inline tasks right here, until there are none or the batch is full.
+
+        They may run again after a crash before the commit: they do no I/O, so nobody can tell.
+        """
+        started = self._rendering.clock.monotonic()
+        count = 0
+        while self._inline:
+            if count >= INLINE_BATCH or self._rendering.clock.monotonic() - started > INLINE_SECONDS:
+                return
+            dispatch = self._inline.popleft()
+            self._unpark(dispatch.task_run_id)
+            run = self.value.runs.get(dispatch.task_run_id)
+            if run is None or run.epoch != dispatch.epoch or run.state.terminal:
+                continue
+            count += 1
+            event, lines, metrics = self.place.run_inline(self.value, run, dispatch.epoch)
+            self._logs.extend(lines)
+            self._metrics.extend((run, metric) for metric in metrics)
+            self._advance(event)
+
+    def _unpark(self, run_id: str) -> None:
+        if run_id not in self._parked:
+            return
+        wanted = {run_id: self._parked.pop(run_id)}
+        self.value = replace(self.value, runs={**self.value.runs, **wanted})
+
+    def log(self, level: str, message: str, run_id: str | None) -> None:
+        run = self.value.runs.get(run_id) if run_id else None
+        self._logs.append(
+            LogLine(
+                at=self._rendering.clock.now(),
+                level=LEVELS[level],
+                message=self.place.mask(message),
+                namespace=self.value.namespace,
+                flow_id=self.value.flow_id,
+                execution_id=self.value.id,
+                task_id=run.task_id if run else None,
+                task_run_id=run_id,
+                attempt=max(0, len(run.attempts) - 1) if run else 0,
+            )
+        )
+
+    def change(self) -> tuple[Change, Outcome]:
+        """Everything decided so far as one change, and what follows its commit."""
+        runs = self.value.runs
+        created = [runs[i] for i in self._changed if i in runs and i not in self._in_database]
+        updated = [runs[i] for i in self._changed if i in runs and i in self._in_database]
+        change = Change(
+            before=self._before,
+            after=self.value,
+            created=created,
+            updated=updated,
+            paths=self._paths,
+            claims=self._claims,
+            logs=self._logs,
+            metrics=self._metrics,
+            late=self._late,
+            task_outputs=self.place.stored_outputs([*created, *updated]),
+        )
+        outcome = Outcome()
+        for act in self._acts:
+            match act:
+                case Dispatch():
+                    outcome.dispatches.append(act)
+                case StartTimer():
+                    change.timers.append(act)
+                    outcome.timers = True
+                case DropRuns():
+                    change.dropped.append(act)
+                case StoreValues():
+                    change.values.append(act)
+                case Announce():
+                    change.messages.extend(self._announcements(act))
+                case Release():
+                    if self._slot:
+                        change.slot = False
+                        change.messages.append((self.value.id, {"do": "release"}))
+                case StartSubflow():
+                    change.messages.append(
+                        (self.value.id, {"do": "start_subflow", "run": act.task_run_id, "epoch": act.epoch})
+                    )
+                case RestartSubflow():
+                    change.messages.append(
+                        (
+                            self.value.id,
+                            {
+                                "do": "restart_subflow",
+                                "run": act.task_run_id,
+                                "epoch": act.epoch,
+                                "child": act.execution_id,
+                            },
+                        )
+                    )
+                case KillAttempt():
+                    change.messages.append(
+                        (self.value.id, {"do": "kill_attempt", "run": act.task_run_id, "epoch": act.epoch})
+                    )
+                case KillChildren():
+                    change.messages.append((self.value.id, {"do": "kill_children", "run": act.task_run_id}))
+                case CreateRetry():
+                    change.timers.append(StartTimer(kind="new_execution", due=act.due, spread=act.spread))
+                    outcome.timers = True
+                case Log():
+                    raise AssertionError("log lines are collected when they come")
+        if change.before.finished and not change.after.finished and self.flow.concurrency is not None:
+            change.slot = True  # a restart passes the gate again
+        return change, outcome
+
+    def _announcements(self, act: Announce) -> Iterable[tuple[str, Any]]:
+        """Who wants to know: a waiting parent, flow triggers, a locked trigger. Nobody: no message."""
+        if self._rendering.listens(self.facts, self.value, act.state):
+            yield self.value.id, {"do": "announce", "state": act.state.value, "at": len(self.value.history)}
+
+    def committed(self) -> None:
+        """The change is on disk: begin a new one from here, with a small view again."""
+        self.version += 1
+        self._in_database.update(i for i in self._changed if i in self.value.runs)
+        runs = self.value.runs
+        waiting = {dispatch.task_run_id for dispatch in self._inline}
+        parents = {run.parent_id for run in runs.values() if run.parent_id}
+        keep = {i: run for i, run in runs.items() if i in parents and not run.state.terminal}
+        self._parked.update({i: runs[i] for i in waiting if i in runs})
+        for i in waiting & keep.keys():
+            self._parked.pop(i, None)
+        self.value = replace(self.value, runs=keep)
+        self.place.committed()
+        self._before = self.value
+        self._reset()

@@ -1,0 +1,86 @@
+"""Tasks of the KV store: Set, Get, GetKeys, Delete, PurgeKV. The store itself is behind ``World``."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from namespaces.durations import parse_duration
+from runner.plugin import Output, RunContext, RunFailed
+from runner.tasks import CORE, Implementation
+
+if TYPE_CHECKING:
+    from namespaces.flows.types import tasks_data as types
+
+
+def put(context: RunContext, task: types.KvSet) -> Output:
+    written = task.value
+    value = context.render_typed(written) if isinstance(written, str) else context.render(written)
+    if task.kv_type is not None and isinstance(value, str):
+        value = converted(task.kv_type, value)
+    context.world.kv_set(
+        task.namespace or context.flow.namespace,
+        task.key,
+        value,
+        type_=task.kv_type,
+        overwrite=task.overwrite,
+        ttl_s=task.ttl.total_seconds() if task.ttl is not None else None,
+        description=task.kv_description,
+    )
+    return Output()
+
+
+def converted(kind: str, text: str) -> Any:
+    """A text as a value of the KV type; dates and durations stay text, checked. Raises ``RunFailed``."""
+    try:
+        match kind:
+            case "NUMBER":
+                number = float(text)
+                return int(text) if text.strip().lstrip("+-").isdigit() else number
+            case "BOOLEAN":
+                return text.strip().lower() == "true"
+            case "JSON":
+                return orjson.loads(text)
+            case "DATETIME":
+                datetime.fromisoformat(text)
+            case "DATE":
+                date.fromisoformat(text)
+            case "DURATION":
+                parse_duration(text)
+    except ValueError as error:
+        raise RunFailed(f"{text[:80]!r} is no value of type {kind}: {error}") from error
+    return text
+
+
+def get(context: RunContext, task: types.KvGet) -> Output:
+    namespace = task.namespace or context.flow.namespace
+    value = context.world.kv_get(namespace, task.key)
+    if value is None and task.error_on_missing:
+        raise _missing(task.key, namespace)
+    return Output(values={"value": value})
+
+
+def _missing(key: str, namespace: str) -> RunFailed:
+    return RunFailed(f"No value found for key '{key}' in namespace '{namespace}' and `errorOnMissing` is set to true")
+
+
+def keys(context: RunContext, task: types.KvGetKeys) -> Output:
+    return Output(values={"keys": context.world.kv_keys(task.namespace or context.flow.namespace, task.prefix)})
+
+
+def delete(context: RunContext, task: types.KvDelete) -> Output:
+    namespace = task.namespace or context.flow.namespace
+    deleted = context.world.kv_delete(namespace, task.key)
+    if not deleted and task.error_on_missing:
+        raise _missing(task.key, namespace)
+    return Output(values={"deleted": deleted})
+
+
+TASKS = {
+    CORE + "kv.Set": Implementation(run=put, raw=frozenset({"value"})),
+    CORE + "kv.Get": Implementation(run=get),
+    CORE + "kv.GetKeys": Implementation(run=keys),
+    CORE + "kv.Delete": Implementation(run=delete),
+}
