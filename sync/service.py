@@ -32,9 +32,9 @@ from sync.hooks import HookAnswer, Hooks
 from sync.loop import GIT_TOPIC, SyncLoop
 from sync.mirror import Mirror
 from sync.model import GitSource, ItemView, Ref, Settings, State, Status, SyncResult, SyncRun
-from sync.passes import Tools
 from sync.plan import Plan
 from sync.reading import Reader
+from sync.survey import Tools
 
 PARSER_VERSION = "1"
 """Raised when the same text may read differently: every file is then read again once."""
