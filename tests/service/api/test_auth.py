@@ -192,9 +192,7 @@ def test_a_session_reads_and_changes_only_with_its_csrf_token(stranger: FlaskCli
 def test_another_sites_page_cannot_use_the_session(stranger: FlaskClient, header: dict[str, str]) -> None:
     csrf = login(stranger)
 
-    response = stranger.put(
-        "/api/v1/main/namespaces/csrf/kv/a", data='"x"', headers={"X-CSRF-Token": csrf, **header}
-    )
+    response = stranger.put("/api/v1/main/namespaces/csrf/kv/a", data='"x"', headers={"X-CSRF-Token": csrf, **header})
 
     assert response.status_code == 403
 

@@ -108,9 +108,7 @@ def start_refused(api: Api, flow: str, namespace: str, status: int, **more: Any)
 
 @pytest.mark.parametrize(("part", "filename"), [("file", "data.csv"), ("files", "file")])
 def test_both_forms_of_file_parts_are_taken(api: Api, namespace: str, part: str, filename: str) -> None:
-    execution = start(
-        api, WITH_INPUTS, namespace, data={"name": "ana", part: (io.BytesIO(b"a,b\n"), filename)}
-    )
+    execution = start(api, WITH_INPUTS, namespace, data={"name": "ana", part: (io.BytesIO(b"a,b\n"), filename)})
 
     uri = execution["inputs"]["file"]
     assert uri.startswith("kestra:///")
@@ -123,7 +121,9 @@ def test_both_forms_of_file_parts_are_taken(api: Api, namespace: str, part: str,
     assert preview["content"] == "a,b\n"
 
 
-@pytest.mark.parametrize("path", ["kestra:///../../etc/passwd", "/etc/passwd", "file:///etc/passwd", "kestra:///a/../b"])
+@pytest.mark.parametrize(
+    "path", ["kestra:///../../etc/passwd", "/etc/passwd", "file:///etc/passwd", "kestra:///a/../b"]
+)
 def test_no_other_file_is_reached_through_an_execution(api: Api, namespace: str, path: str) -> None:
     api.flow(log_flow(namespace))
     execution = api.run(namespace, "hello")
@@ -230,7 +230,9 @@ def test_the_latest_run_of_each_flow_is_listed(api: Api, namespace: str) -> None
     last = api.run(namespace, "hello")
 
     rows = api.json(
-        "POST", "/executions/latest", json=[{"namespace": namespace, "id": "hello"}, {"namespace": namespace, "id": "x"}]
+        "POST",
+        "/executions/latest",
+        json=[{"namespace": namespace, "id": "hello"}, {"namespace": namespace, "id": "x"}],
     )
 
     assert [(row["id"], row["status"]) for row in rows] == [(last["id"], "SUCCESS")]
@@ -278,7 +280,9 @@ def test_a_flow_named_like_an_action_still_starts(api: Api, namespace: str) -> N
 def test_a_flow_named_state_is_told_by_the_content_type(api: Api, namespace: str) -> None:
     api.flow(log_flow(namespace, "state"))
 
-    started = api.json("POST", f"/executions/{namespace}/state?wait=true", data={"a": "b"}, content_type="multipart/form-data")
+    started = api.json(
+        "POST", f"/executions/{namespace}/state?wait=true", data={"a": "b"}, content_type="multipart/form-data"
+    )
     marked = api.json("POST", f"/executions/{started['id']}/state", 404, json={"taskRunId": "none", "state": "FAILED"})
 
     assert started["flowId"] == "state"
