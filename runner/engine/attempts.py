@@ -210,15 +210,18 @@ def subflow_changed(d: Draft, event: SubflowChanged) -> str:
     if reason := refusal(d, run, run.epoch):
         return reason
     if run.state in NOT_BEGUN:
-        # Its start was reported later than its end; the child of an earlier try is not meant.
-        if any(attempt.info.get("executionId") == event.execution_id for attempt in run.attempts):
+        # Its start was reported later than its end; the child of an earlier try is not meant, unless it goes on.
+        known = any(attempt.info.get("executionId") == event.execution_id for attempt in run.attempts)
+        restarted = run.state is State.RESTARTED and _child_of(run) == event.execution_id
+        if known and not (restarted and not event.state.terminal):
             return "the child belongs to an earlier try"
         run = _begin_attempt(d, run, d.at, {"executionId": event.execution_id})
         run = d.put(replace(run, outputs={"executionId": event.execution_id}))
     elif _child_of(run) != event.execution_id:
         return "the child belongs to an earlier try"
     if not event.state.terminal:
-        return _child_goes_on(d, run, task, event.state)
+        _show_child(d, run, task, event.state)
+        return ""
     if event.state is State.RETRIED:
         return ""  # the execution that replaces the child is announced by SubflowStarted
     outputs: dict[str, Any] = {"executionId": event.execution_id, "state": event.state.value}
@@ -236,9 +239,7 @@ def _child_of(run: TaskRun) -> Any:
     return (run.outputs or {}).get("executionId")
 
 
-def _child_goes_on(d: Draft, run: TaskRun, task: Subflow, state: State) -> str:
+def _show_child(d: Draft, run: TaskRun, task: Subflow, state: State) -> None:
     shown = State.PAUSED if state is State.PAUSED and task.transmit_failed else State.RUNNING
-    if shown is run.state:
-        return "nothing to show"
-    d.turn(run, shown)
-    return ""
+    if shown is not run.state:
+        d.turn(run, shown)

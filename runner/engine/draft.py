@@ -122,6 +122,8 @@ class Draft:
         self.created = execution.created
         self.attempt_number = execution.attempt_number
         self.todo: deque[tuple[str, str | None]] = deque()
+        self.stops = False
+        """Whether this decision stops the execution early."""
         self.asks: list[Ask] = []
         self.acts: list[Act] = []
         self._base = Runs.of(execution.runs)

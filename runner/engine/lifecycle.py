@@ -31,11 +31,11 @@ def started(d: Draft, _event: Started | ForceRun) -> str:
         d.show()
         _wake(d)
         for run in d.live():
-            if run.state is State.RUNNING and (family := FAMILIES.get(type(d.task(run)))) is not None:
-                if d.is_open(run):
-                    d.todo.append(("top_up", run.id))
-                else:
-                    family.open(d, run, d.task(run))  # where a replay begins
+            family = FAMILIES.get(type(d.task(run)))
+            if run.state is State.RUNNING and d.is_open(run):
+                d.todo.append(("top_up", run.id))
+            elif run.state is State.RUNNING and family is not None:
+                family.open(d, run, d.task(run))  # where a replay begins
         d.todo.append(("top_up", None))
     d.todo.append(("check", None))
     return ""
@@ -169,7 +169,7 @@ def broken(d: Draft, event: Broken) -> str:
 
 def _end_at_once(d: Draft, state: State) -> None:
     scope = d.scope(None)
-    for key in ("ending", "outputs", "manual", "holding", "blamed", "retry"):
+    for key in ("ending", "stop", "outputs", "manual", "holding", "blamed", "retry"):
         scope.note(key, None)
     d.turn_execution(state)
     d.finished = True

@@ -202,7 +202,7 @@ def finish(d: Draft, state: State) -> None:
     """The terminal state, then afterExecution."""
     scope = d.scope(None)
     retry = scope.extra.get("retry")
-    for key in ("ending", "outputs", "manual", "holding", "blamed", "retry"):
+    for key in ("ending", "stop", "outputs", "manual", "holding", "blamed", "retry"):
         scope.note(key, None)
     d.turn_execution(state)
     if state is State.RETRIED and retry:

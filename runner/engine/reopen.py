@@ -155,7 +155,7 @@ def _unfinished(d: Draft, owner: TaskRun, last: dict[int, TaskRun]) -> list[list
 def clear_execution(d: Draft) -> None:
     """Forget what was decided about the end that is now undone."""
     scope = d.scope(None)
-    for key in ("ending", "outputs", "manual", "blamed", "retry", "sla"):
+    for key in ("ending", "stop", "outputs", "manual", "blamed", "retry", "sla"):
         scope.note(key, None)
     d.finished = False
     d.outputs = None
