@@ -148,8 +148,8 @@ class Applier:
                 self._finish(decision)
             except Stale:
                 continue
-            if ready:
-                self._after_commit(execution_id, decision.flow, Outcome(dispatches=ready))
+            if ready.dispatches or ready.subflows:
+                self._after_commit(execution_id, decision.flow, ready)
             return
 
     def _flow(self, loaded: Loaded) -> Flow:

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from namespaces.errors import LannerError
-from namespaces.flows.model import Flow, Runnable, WorkingDirectory
+from namespaces.flows.model import Flow, Runnable, Subflow, WorkingDirectory
 from namespaces.store.outbox import Message
 from runner import asking
 from runner.engine.advance import advance
@@ -75,6 +75,8 @@ class Outcome:
     dispatches: list[Dispatch] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
     timers: bool = False
+    subflows: list[StartSubflow] = field(default_factory=list)
+    """Subflows found unstarted; those of fresh decisions are messages."""
 
 
 class Decision:
@@ -229,21 +231,21 @@ class Decision:
             and task.type in INLINE
         )
 
-    def ready(self) -> list[Dispatch]:
-        """Attempts that wait for a worker and that nobody has claimed; inline ones are taken up here."""
-        waiting: list[Dispatch] = []
+    def ready(self) -> Outcome:
+        """Attempts and subflows that wait and that nobody has taken; inline ones are taken up here."""
+        waiting = Outcome()
         for run in self.value.runs.values():
             task = self.flow.by_id.get(run.task_id)
-            if (
-                isinstance(task, Runnable | WorkingDirectory)
-                and run.state in (State.CREATED, State.RESTARTED, State.SUBMITTED)
-                and run.id not in self._claims
-            ):
+            if run.state not in (State.CREATED, State.RESTARTED, State.SUBMITTED) or run.id in self._claims:
+                continue
+            if isinstance(task, Subflow):
+                waiting.subflows.append(StartSubflow(task_run_id=run.id, epoch=run.epoch))
+            elif isinstance(task, Runnable | WorkingDirectory):
                 dispatch = Dispatch(task_run_id=run.id, epoch=run.epoch)
                 if self._is_inline(dispatch):
                     self._inline.append(dispatch)
                 else:
-                    waiting.append(dispatch)
+                    waiting.dispatches.append(dispatch)
         return waiting
 
     def run_inline(self) -> None:

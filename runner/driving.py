@@ -241,8 +241,20 @@ class Driver:
         effects = self.effects
         if effects is None:
             return
-        for message in outcome.messages:
-            try:
+        try:
+            for message in outcome.messages:
                 self._work.submit(effects.handle, message)
-            except RuntimeError:
-                log.info("effect left for the next start: %s", execution_id, extra={"action": "left_for_restart"})
+            for subflow in outcome.subflows:
+                self._work.submit(
+                    self._guarded_effect, effects.start_subflow, execution_id, subflow.task_run_id, subflow.epoch
+                )
+        except RuntimeError:
+            log.info("effects left for the next start: %s", execution_id, extra={"action": "left_for_restart"})
+
+    @staticmethod
+    def _guarded_effect(work: Callable[..., None], execution_id: str, *details: Any) -> None:
+        """What fails here is found again by the reconciler, which counts how often."""
+        try:
+            work(execution_id, *details)
+        except Exception:
+            log.exception("execution %s: effect failed", execution_id, extra={"action": "effect_failed"})

@@ -274,14 +274,31 @@ class Effects:
     def _restart_subflow(self, execution_id: str, payload: Mapping[str, Any]) -> None:
         """Harmless twice: a child that is running again refuses a second restart, and that is fine."""
         child = payload["child"]
-        row = self._database.read(
+        state = self._database.read(
             lambda c: c.execute(sa.select(execution_table.c.state).where(execution_table.c.id == child)).scalar()
         )
-        if row is None:
+        if state is None:
             self._start_subflow(execution_id, payload)
             return
-        if State(row).terminal:
+        # The parent follows the child before it moves: it may end faster than we come back.
+        self._executions.apply(
+            execution_id,
+            events.SubflowStarted(
+                at=self._clock.now(), task_run_id=payload["run"], epoch=payload["epoch"], execution_id=child
+            ),
+        )
+        if State(state).terminal:
             self._executions.restart(child)
+
+    def start_subflow(self, execution_id: str, task_run_id: str, epoch: int) -> None:
+        """Start a Subflow that nobody has started yet: what the reconciler finds."""
+        self._start_subflow(execution_id, {"run": task_run_id, "epoch": epoch})
+
+    def announce_again(self, execution_id: str) -> None:
+        """Tell whoever waits for an execution that has ended; for ends that were not heard."""
+        row = self._database.read(lambda c: c.execute(view.ONE_EXECUTION, {"k_id": execution_id}).one_or_none())
+        if row is not None and State(row.state).terminal:
+            self._announce(execution_id, {"state": row.state, "at": len(row.history or ())})
 
 
 def _instant(text: str) -> Any:

@@ -11,6 +11,7 @@ from collections import ChainMap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -85,7 +86,7 @@ class FlowTriggers:
         *,
         log_bad_inputs: bool = False,
     ) -> None:
-        """``log_bad_inputs`` is the setting ``trigger_errors: log``: no FAILED execution for inputs that do not render."""
+        """``log_bad_inputs`` is the setting ``trigger_errors: log``: bad inputs make no FAILED execution."""
         self._database = database
         self._registry = registry
         self._executions = executions
@@ -189,9 +190,7 @@ class FlowTriggers:
         self, loaded: view.Loaded, state: str, number: int, listeners: Iterable[Listening]
     ) -> Announcement:
         value, facts = loaded.value, loaded.facts
-        flow = self._database.read(
-            lambda c: self._registry.flow(c, facts.namespace, facts.flow_id, value.revision)
-        )
+        flow = self._database.read(lambda c: self._registry.flow(c, facts.namespace, facts.flow_id, value.revision))
         place = Place(self._executions.rendering, flow, facts, {})
         at = value.history[number - 1][1] if 0 < number <= len(value.history) else self._clock.now()
         attempts = any(_asks_attempts(listening) for listening in listeners)
@@ -243,7 +242,7 @@ class FlowTriggers:
             prepared = self._prepared(flow, listening, told, combined, roots) if combined.fires else None
             try:
                 started = self._database.write(
-                    lambda tx, m=memory, c=combined, p=prepared: self._write(tx, listening, m, c.memory, p)
+                    partial(self._write, listening=listening, before=memory, after=combined.memory, prepared=prepared)
                 )
             except _Changed:
                 continue
@@ -263,7 +262,12 @@ class FlowTriggers:
             return None
 
     def _prepared(
-        self, flow: Flow, listening: Listening, told: Announcement, combined: deciding.Combined, roots: Mapping[str, Any]
+        self,
+        flow: Flow,
+        listening: Listening,
+        told: Announcement,
+        combined: deciding.Combined,
+        roots: Mapping[str, Any],
     ) -> Prepared | None:
         upstream = told.upstream
         variables = deciding.variables(listening, upstream, combined.sources, iso)
@@ -280,7 +284,7 @@ class FlowTriggers:
         if not listening.trigger.inputs and flow.inputs and request.failed_reason is None:
             # A Flow trigger that gives no inputs starts its flow even where one is required, as Kestra does.
             _, resolved = self._executions.validate_inputs(flow.namespace, flow.id, flow.revision, {})
-            if resolved.problems and not any(declared.type == "SECRET" for declared in flow.inputs):
+            if resolved.problems and not resolved.secrets:
                 request = replace(request, values=resolved.values)
         prepared = self._executions.prepare(request)
         if prepared.failed is not None and self._log_bad_inputs:
@@ -326,7 +330,7 @@ class Announcement:
         return f"{self.upstream.id}:{self.upstream.state}:{self.number}"
 
 
-class _Changed(Exception):  # noqa: N818 - control flow, never seen outside
+class _Changed(Exception):
     """Another announcement wrote the memory first."""
 
 

@@ -25,7 +25,6 @@ from runner.queries_logs import (
     metric_names,
     metric_tasks,
     metrics,
-    search_logs,
 )
 from runner.queries_shapes import LoadOutputs
 from runner.rows import execution_table, run_table
@@ -46,6 +45,7 @@ __all__ = [
     "run_outputs",
     "runs_with_outputs",
     "search_executions",
+    "search_logs",
     "states",
     "task_runs",
     "version",
@@ -139,9 +139,7 @@ def execution(
     return shapes.execution(row, runs, micros)
 
 
-def _rewound(
-    connection: Connection, row: Any, state: str, micros: int, load: LoadOutputs | None
-) -> dict[str, Any]:
+def _rewound(connection: Connection, row: Any, state: str, micros: int, load: LoadOutputs | None) -> dict[str, Any]:
     until = shapes.last_entered(row.history, state)
     query = sa.select(*_RUN).where(_r.execution_id == row.id).order_by(_r.sequence)
     runs = [
@@ -258,7 +256,9 @@ def run_outputs(
     connection: Connection, execution_id: str, task_run_id: str, load: LoadOutputs | None = None
 ) -> dict[str, Any] | None:
     """Outputs of one task run (``{}`` when it gave none), None when there is no such task run."""
-    row = connection.execute(sa.select(*_RUN).where(_r.id == task_run_id, _r.execution_id == execution_id)).one_or_none()
+    row = connection.execute(
+        sa.select(*_RUN).where(_r.id == task_run_id, _r.execution_id == execution_id)
+    ).one_or_none()
     return None if row is None else (shapes.outputs_of(row, load) or {})
 
 

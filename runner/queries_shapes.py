@@ -60,9 +60,7 @@ def began(raw: str | None) -> int:
     return int(history[0][1]) if history else 0
 
 
-def state(
-    history: Iterable[Any], now: int, current: str | None = None, until: int | None = None
-) -> dict[str, Any]:
+def state(history: Iterable[Any], now: int, current: str | None = None, until: int | None = None) -> dict[str, Any]:
     """State of an execution or task run from its ``[[state, microseconds], …]``; ``now`` in microseconds.
 
     ``until`` leaves out what came after that moment.
@@ -105,9 +103,7 @@ def trigger(raw: str | None) -> dict[str, Any] | None:
     return {key: item for key, item in value.items() if not key.startswith("_") and item is not None}
 
 
-def execution(
-    row: Any, runs: list[dict[str, Any]] | None, now: int, until: int | None = None
-) -> dict[str, Any]:
+def execution(row: Any, runs: list[dict[str, Any]] | None, now: int, until: int | None = None) -> dict[str, Any]:
     """One execution; ``runs`` None leaves ``taskRunList`` out."""
     history = orjson.loads(row.history) if row.history else []
     created = row.original_created_at or row.created_at

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from namespaces.inputs import convert_output
-
 from namespaces.blobs import Storage, execution_folder, path_of, uri
 from namespaces.clock import Clock
 from namespaces.errors import InvalidInput, LannerError
 from namespaces.expressions import Ports
 from namespaces.flows.model import Flow, Task
+from namespaces.inputs import convert_output
 from namespaces.masking import Masker
 from namespaces.secrets import Vault, masked
 from namespaces.store.base import dump_json

@@ -93,6 +93,8 @@ class Reconciler:
             helped += self._help(execution_id, lambda i=execution_id: self._executions.applier.drive(i))
         for execution_id in self._database.read(lambda c: self._stuck_killing(c, now - KILLING_FOR)):
             helped += self._help(execution_id, lambda i=execution_id: self._force_kill(i))
+        for execution_id in self._database.read(lambda c: self._unheard(c, now - UNCLAIMED)):
+            helped += self._help(execution_id, lambda i=execution_id: self._announce(i))
         for namespace, flow_id in self._database.read(self._queues):
             self._driver.released(namespace, flow_id)
         return helped
@@ -160,6 +162,28 @@ class Reconciler:
         from runner.rows import decode_history
 
         return [row.execution_id for row in rows if not row.history or decode_history(row.history)[-1][1] <= before]
+
+    @staticmethod
+    def _unheard(connection: Connection, before: datetime) -> list[str]:
+        """Executions that ended although the Subflow task waiting for them does not know."""
+        return list(
+            connection.execute(
+                sa.select(execution_table.c.id)
+                .join(run_table, run_table.c.id == execution_table.c.parent_run_id)
+                .where(
+                    run_table.c.terminal.is_(False),
+                    run_table.c.state.in_([State.RUNNING.value, State.PAUSED.value]),
+                    execution_table.c.finished.is_(True),
+                    execution_table.c.ended_at <= before,
+                    execution_table.c.kind != "LOOP",
+                )
+                .limit(BATCH)
+            ).scalars()
+        )
+
+    def _announce(self, execution_id: str) -> None:
+        if self._driver.effects is not None:
+            self._driver.effects.announce_again(execution_id)
 
     def _lost_workers(self, connection: Connection, now: datetime) -> list[str]:
         unbroken = self._seen_since is not None and now - self._seen_since >= UNBROKEN

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -215,7 +216,7 @@ class Scheduler:
         plans = [declared.plan(change, flows[change.key], self._schedules, now) for change in known.changes]
         for first in range(0, len(plans), self._settings.batch):
             part = plans[first : first + self._settings.batch]
-            self._database.write(lambda tx, part=part: declared.apply(tx, part, now))
+            self._database.write(partial(declared.apply, follows=part, now=now))
         self._database.write(lambda tx: declared.finish(tx, known.generation))
         self._generation = known.generation
 
@@ -286,7 +287,7 @@ class Scheduler:
         self._unlocked_at = now
         orphans = self._database.read(declared.orphans)
         for key, execution_id in orphans:
-            self._database.write(lambda tx, k=key, e=execution_id: declared.release(tx, k, e, now))
+            self._database.write(partial(declared.release, key=key, execution_id=execution_id, now=now))
 
     # ------------------------------------------------------------------ deciding and firing
 
@@ -296,16 +297,16 @@ class Scheduler:
             key = triggerrows.key_of(row)
             try:
                 if row.revision is None:
-                    self._database.write(lambda tx, k=key: declared.forget(tx, k))
+                    self._database.write(partial(declared.forget, key=key))
                 elif row.type in TIMED:
                     plans.append(self._decide(row, now))
                 elif row.type in self.others:
                     self.others[row.type](row, now)
                 else:
-                    self._database.write(lambda tx, k=key: triggerrows.update_state(tx, k, now, next_at=None))
+                    self._database.write(partial(triggerrows.update_state, key=key, now=now, next_at=None))
             except Unavailable:
                 raise
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - R20: whatever one row does, the others go on
                 self._failed(row, error, now)
         if plans:
             self._fire(plans, now)
@@ -432,6 +433,4 @@ class Scheduler:
         else:
             message = f"internal error: {error}"
             log.error("trigger %s failed", ".".join(key), exc_info=error, extra={"action": "trigger_failed"})
-        self._database.write(
-            lambda tx: triggerrows.record_error(tx, key, row.type, message, now, next_at=now + wait)
-        )
+        self._database.write(lambda tx: triggerrows.record_error(tx, key, row.type, message, now, next_at=now + wait))

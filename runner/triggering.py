@@ -1,8 +1,8 @@
-"""Everything about triggers put together for the wiring: one value that holds scheduler, webhooks, flow triggers, states."""
+"""Everything about triggers put together for the wiring; each part lives in its own module."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from namespaces.clock import Clock
@@ -28,7 +28,10 @@ LOCKABLE = TIMED | {HTTP}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriggerSettings:
-    """``timezone`` is ``server.timezone``; ``webhook_rate`` per second and burst; ``log_bad_inputs``: ``trigger_errors: log``."""
+    """``timezone`` is ``server.timezone``, ``webhook_rate`` (per second, burst).
+
+    ``log_bad_inputs`` is ``trigger_errors: log``.
+    """
 
     timezone: str = "UTC"
     recover_missed_schedules: str = "ALL"
@@ -36,7 +39,7 @@ class TriggerSettings:
     country: str | None = None
     webhook_rate: tuple[float, int] | None = None
     log_bad_inputs: bool = False
-    scheduler: SchedulerSettings = SchedulerSettings()
+    scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
 
 
 class Triggers:

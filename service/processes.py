@@ -181,7 +181,7 @@ def set_up_logging() -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler(sys.stderr)]
     root.setLevel(logging.INFO)
-    for noisy in ("alembic", "httpx2", "httpcore2", "git", "asyncio"):
+    for noisy in ("alembic", "httpx2", "httpcore2", "git", "asyncio", "_granian"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

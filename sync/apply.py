@@ -275,7 +275,7 @@ def write_results(tx: Connection, run_id: str, steps: Sequence[Step]) -> None:
         if step.action in CHANGING or (not step.problems and step.action in ("held", "invalid")):
             rows.append(base | empty)
         for problem in step.problems[:100]:
-            rows.append(  # noqa: PERF401 - the bound per file is easier to see like this
+            rows.append(
                 base
                 | {
                     "code": problem.code,

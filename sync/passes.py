@@ -6,6 +6,7 @@ When a pass runs, and what a failure means for the next one, is decided in ``syn
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -30,13 +31,14 @@ from sync.inventory import Inventory, Key
 from sync.layouts import Kind
 from sync.mirror import Mirror
 from sync.model import Commit, GitSource, Layout, Ref, Settings, State, SyncRun
-from sync.plan import Plan, Situation, plan
+from sync.plan import Fact, Plan, Situation, plan
 from sync.reading import Digest, Parsed, Reader, digest
 
 log = logging.getLogger("lanner.sync")
 
 BLOB_BATCH = 8 * 1024 * 1024
 """Bytes of namespace files stored at a time, before the transaction that makes them visible."""
+MANY_FILES = 1_000
 HISTORY = 1_000
 """Commits looked through for the one that brought a file."""
 SHAPE_REASONS = frozenset({"PathMissing", "Limit", "NotACommit", "LayoutChanged", "Configuration", "BadObjects"})
@@ -170,7 +172,7 @@ class SourceSync:
         mirror = Mirror(self._tools.settings, source, self._tools.stop)
         mirror.in_ref = f"refs/lanner/{source.name}/plan"
         row = self._tools.database.read(lambda c: store.row_of(c, source.name))
-        _, id_length = self._probe(mirror)
+        _, id_length = self._probe(mirror, source.ref)
         with mirror.locked():
             commit = mirror.fetch(id_length)
         run = SyncRun(
@@ -212,9 +214,10 @@ class SourceSync:
             read = self._read(work, mirror, objects, target, rewritten=bool(rewritten))
         return self._carry_out(work, mirror, read)
 
-    def _probe(self, mirror: Mirror) -> tuple[str, int]:
-        if self.source.ref.kind == "commit":
-            return self.source.ref.value, len(self.source.ref.value)
+    def _probe(self, mirror: Mirror, ref: Ref | None = None) -> tuple[str, int]:
+        ref = ref or self.source.ref
+        if ref.kind == "commit":
+            return ref.value, len(ref.value)
         return mirror.probe()
 
     def _has(self, mirror: Mirror, commit: str) -> bool:
@@ -298,6 +301,7 @@ class SourceSync:
                 inventory=inventory,
                 contents=contents,
                 registry=facts,
+                same=_same_texts(wider, contents, facts),
                 renames=renames,
                 rewritten=rewritten,
                 approved=row.approved_plan,
@@ -339,9 +343,10 @@ class SourceSync:
                     contents[t.path] = cached
                 else:
                     flows.append(t)
-        for t, data in zip(flows, objects.read([t.entry.oid for t in flows if t.entry]), strict=True):
-            assert t.entry is not None
-            contents[t.path] = reader.parse(t.entry.oid, data, t.placed.namespace)
+        with _few_collections(len(flows)):
+            for t, data in zip(flows, objects.read([t.entry.oid for t in flows if t.entry]), strict=True):
+                assert t.entry is not None
+                contents[t.path] = reader.parse(t.entry.oid, data, t.placed.namespace)
         pending: dict[str, bytes] = {}
         for t, data in zip(files, objects.read([t.entry.oid for t in files if t.entry]), strict=True):
             made = digest(data)
@@ -373,7 +378,7 @@ class SourceSync:
             return {}
         return mirror.renames(row.applied_tree, tree, [*gone, *new])
 
-    def _facts(self, changes: Changes, contents: Mapping[str, Parsed | Digest]) -> dict[Key, Any]:
+    def _facts(self, changes: Changes, contents: Mapping[str, Parsed | Digest]) -> dict[Key, Fact]:
         keys: set[Key] = set()
         for path, t in changes.touched.items():
             content = contents.get(path)
@@ -515,7 +520,7 @@ class SourceSync:
     def _settle(self, work: _Work, **values: Any) -> None:
         """The remote answered and the pass came to its end."""
         row = work.row
-        if row.pinned_commit and "state" not in values:
+        if row.pinned_commit:
             values |= {"state": State.OUT_OF_SYNC, "reason": "Pinned", "message": f"pinned to {row.pinned_commit[:10]}"}
         work.values |= {"judged": work.judged, "checked_at": self._tools.clock.now(), "fail_count": 0, **values}
 
@@ -533,6 +538,37 @@ class SourceSync:
         finally:
             spent = self._tools.clock.monotonic() - started
             work.durations[phase] = round(work.durations.get(phase, 0.0) + spent, 6)
+
+
+_collections = threading.Lock()
+
+
+@contextlib.contextmanager
+def _few_collections(files: int) -> Iterator[None]:
+    """While thousands of flows are read nothing of it is garbage: looking for some took a seventh of the time."""
+    if files < MANY_FILES or not _collections.acquire(blocking=False):
+        yield
+        return
+    before = gc.get_threshold()
+    gc.set_threshold(50_000, 50, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        _collections.release()
+
+
+def _same_texts(changes: Changes, contents: Mapping[str, Parsed | Digest], facts: Mapping[Key, Fact]) -> frozenset[str]:
+    """Paths whose text is the newest revision already."""
+    found: set[str] = set()
+    for path, content in contents.items():
+        if isinstance(content, Parsed) and content.id:
+            namespace = changes.touched[path].placed.namespace or content.namespace
+            for key in ((Kind.FLOW, namespace, content.id), (Kind.FLOW, content.namespace, content.id)):
+                fact = facts.get(key)
+                if fact is not None and fact.checksum == revisions.checksum(content.text):
+                    found.add(path)
+    return frozenset(found)
 
 
 def _info(commit: Commit) -> dict[str, Any]:

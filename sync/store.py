@@ -35,8 +35,7 @@ BULK = 2_000
 
 IN_PROGRESS_S = 60
 """A commit seen so long ago and not applied yet shows as out of sync."""
-RELEASED = "Released"
-"""State of a source that is no longer configured: its flows stay, nobody owns them any more."""
+RELEASED = State.RELEASED
 
 
 def register(tx: Connection, sources: Sequence[GitSource], *, origin: str, now: datetime) -> None:
@@ -195,7 +194,7 @@ def status_of(
     lag = None
     if row.seen_commit and row.seen_commit != row.applied_commit and row.seen_at:
         lag = max((now - row.seen_at).total_seconds(), 0.0)
-    state, reason = row.state, row.reason or ""
+    state, reason = State(row.state), row.reason or ""
     if state in (State.SYNCED, State.UNKNOWN) and lag is not None and lag > IN_PROGRESS_S:
         state, reason = State.OUT_OF_SYNC, "InProgress"
     return Status(
@@ -207,7 +206,7 @@ def status_of(
         state=state,
         reason=reason,
         message=row.message or "",
-        stale=row.state != State.ERROR and row.fail_count > 0,
+        stale=state is not State.ERROR and row.fail_count > 0,
         paused=bool(row.paused),
         origin=row.origin,
         namespaces=tuple(config.get("namespaces", ())),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from runner.plugin import Output, RunFailed
 from runner.tasks import Implementation, files
 from runner.tasks.languages import DEFAULT_INTERPRETER, LANGUAGES, Language, fail_fast_line, interpreter, program
 from runner.tasks.protocol import Reading
+from runner.worker.loglines import FLUSH_S
 from runner.worker.running import Running
 from runner.worker.supervisor import Script, ScriptResult, ScriptSpec
 from runner.worker.taskrunners.choice import Choice, choose
@@ -30,6 +32,8 @@ LONGEST_ARGUMENT = 100_000
 
 _READY_BELOW = 5_000
 """Lines that may wait for the database before the spool is read on."""
+
+_NOTED_AFTER_S = 1.0
 
 _CONTEXT_FILE = ".kestra-execution-context.json"
 _CONTEXT_ROOTS = ("inputs", "outputs", "vars", "labels", "trigger", "flow", "execution", "task", "taskrun")
@@ -191,7 +195,6 @@ def run(context: Running, task: ScriptProperties) -> Output:
     with context.services.slots.hold(context.flow.namespace, context.cancelled):
         script = context.services.spawner.spawn(spec)
         context.attach(script)
-        context.on_start({"taskRunner": after["runner"]})
         crash.reach("spawn.after_register")
         return _finish(context, script, after)
 
@@ -216,7 +219,27 @@ def _finish(context: Running, script: Script, after: Mapping[str, Any]) -> Outpu
     """Follow the script to its end and turn what it left into outputs."""
     logs = context.logs
     reading = Reading(logs.add)
-    script.follow(reading.frames, ready=lambda: logs.backlog < _READY_BELOW)
+    logs.by_hand()
+    begun = flushed = time.monotonic()
+    noted = False
+
+    def idle() -> bool:
+        """Pass lines on about every 0.1 s; note the runner once the script is no short one.
+
+        The claim made the attempt RUNNING, and its end brings the same details: a short script needs no commit
+        in between.
+        """
+        nonlocal noted, flushed
+        now = time.monotonic()
+        if logs.backlog and now - flushed >= FLUSH_S:
+            logs.flush()
+            flushed = now
+        if not noted and now - begun >= _NOTED_AFTER_S:
+            noted = True
+            context.note({"taskRunner": after["runner"]})
+        return not noted or logs.backlog > 0
+
+    script.follow(reading.frames, idle, ready=lambda: logs.backlog < _READY_BELOW)
     result = script.result()
     context.metrics.extend(reading.metrics)
     info: dict[str, Any] = {"taskRunner": after["runner"], "isolation": result.isolation}

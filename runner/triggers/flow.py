@@ -226,7 +226,7 @@ def _depends_on(properties: Mapping[str, Any], written: Sequence[Mapping[str, An
         entries=entries,
         needed=min(needed, len(entries)),
         window=of_depends_on(window, zone) if window else None,
-        once=bool(window) and str(window.get("fireOnce", False)).lower() == "true",
+        once=window is not None and str(window.get("fireOnce", False)).lower() == "true",
     )
 
 
@@ -342,7 +342,13 @@ def _compare(kind: str, seen: str | None, value: str | None, values: Sequence[st
 
 
 def combine(
-    listening: Listening, memory: Mapping[str, Any] | None, matched: Match, upstream: Upstream, *, at: datetime, event: str
+    listening: Listening,
+    memory: Mapping[str, Any] | None,
+    matched: Match,
+    upstream: Upstream,
+    *,
+    at: datetime,
+    event: str,
 ) -> Combined:
     """Add what was matched to the memory and tell whether the trigger fires.
 

@@ -111,7 +111,7 @@ def of_preconditions(written: Mapping[str, Any] | None, zone: tzinfo) -> Window:
 
 
 def of_depends_on(written: Mapping[str, Any], zone: tzinfo) -> Window:
-    """``window`` of a 2.x Flow trigger: ``deadline``, ``from`` and ``to``, ``lookback``, else ``every`` and ``offset``."""
+    """``window`` of a 2.x Flow trigger: ``deadline``, ``from``/``to``, ``lookback``, else ``every``/``offset``."""
     if written.get("timezone"):
         zone = zone_of(str(written["timezone"]))
     if written.get("deadline") is not None:

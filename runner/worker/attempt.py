@@ -40,7 +40,6 @@ SUPERVISOR_LOST = "supervisor_lost"
 
 ContextOf = Callable[[Claim], Seen]
 _LONGEST_PAUSE_S = 5.0
-_NOTED_AFTER_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +151,6 @@ class AttemptRunner:
                 if adopted is None:
                     self.announce(claim, began, running)
                 outcome = self.perform(live, running, adopted)
-                running.ended = True
             self.drain(sink)
             self._report(live, running, outcome, began, sink)
         finally:
@@ -160,15 +158,9 @@ class AttemptRunner:
                 running.clean_up()
 
     def announce(self, claim: Claim, began: datetime, running: Running) -> None:
-        """Have what is known of a script's process noted on the attempt, if it runs for longer than a moment.
-
-        The claim made the attempt RUNNING already, and its end brings the same details: a short script needs no
-        commit in between.
-        """
+        """Arrange for what becomes known of a running script to be noted on the attempt."""
 
         def note(info: Mapping[str, Any]) -> None:
-            if running.script is None or running.ended:
-                return
             event = AttemptStarted(
                 at=began, task_run_id=claim.task_run.id, epoch=claim.epoch, info={"workerId": self.worker_id, **info}
             )
@@ -177,7 +169,7 @@ class AttemptRunner:
             except Unavailable as error:
                 log.warning("the start of attempt %s could not be noted: %s", claim.task_run.id, error)
 
-        running.on_start = lambda info: self.services.deadlines.after(_NOTED_AFTER_S, lambda: note(info))
+        running.note = note
 
     def sink(self, claim: Claim, masker: Masker, file: Path | None = None) -> LogSink:
         task = claim.task
@@ -265,12 +257,14 @@ class AttemptRunner:
         claim = replace(outer.claim, task=task)
         inner = self.running(live, claim, outer.logs, outer.masker, outer.working_dir, outer.seen)
         inner.metrics = outer.metrics
-        inner.on_start = outer.on_start
+        inner.note = outer.note
         live.running.append(inner)
         try:
             return self._run_implementation(inner, None)
         finally:
             live.running.remove(inner)
+            outer.info.update(inner.info)
+            inner.detach()
 
     def _checked(self, live: Live, running: Running, output: Output) -> Outcome:
         if live.timed_out:

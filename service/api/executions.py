@@ -8,7 +8,8 @@ from typing import Any
 from flask import Response, request
 
 from namespaces import revisions
-from namespaces.errors import BadRequest, InvalidInput, NotFound
+from namespaces.errors import BadRequest, InvalidFlow, InvalidInput, NotFound
+from namespaces.filters import Filters, Page
 from runner import queries
 from runner.starting import StartRequest
 from service import stream
@@ -160,7 +161,7 @@ def search() -> Response:
     return _search(filters.read(filters.EXECUTIONS, lanner().clock.now()))
 
 
-def _search(wanted: filters.Filters) -> Response:
+def _search(wanted: Filters) -> Response:
     wiring = lanner()
     asked = page()
     now = wiring.clock.now()
@@ -205,8 +206,6 @@ def namespaces() -> Response:
 
 @resource.on("GET", "/executions/namespaces/<namespace>/flows")
 def flows_of(namespace: str) -> Response:
-    from namespaces.errors import InvalidFlow
-
     registry = lanner().registry
     found = []
     for stored in lanner().database.read(lambda c: revisions.of_namespace(c, namespace)):
@@ -291,12 +290,12 @@ def what_to_delete() -> dict[str, bool]:
 def export_csv() -> Response:
     wiring = lanner()
     wanted = filters.read(filters.EXECUTIONS, wiring.clock.now())
-    from namespaces.filters import Page
-
     asked = Page(1, number("size", 10_000, least=1, most=100_000))
     now = wiring.clock.now()
     rows, _ = wiring.database.read(lambda c: queries.search_executions(c, wanted, asked, now=now, light=True))
-    table: list[tuple[Any, ...]] = [("id", "namespace", "flowId", "state", "startDate", "endDate", "duration", "labels")]
+    table: list[tuple[Any, ...]] = [
+        ("id", "namespace", "flowId", "state", "startDate", "endDate", "duration", "labels")
+    ]
     for row in rows:
         state = row["state"]
         labels = ",".join(f"{label['key']}:{label['value']}" for label in row["labels"])
@@ -313,5 +312,3 @@ def export_csv() -> Response:
             )
         )
     return csv(table, "executions.csv")
-
-

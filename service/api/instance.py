@@ -182,4 +182,6 @@ def me() -> Response:
     principal = caller()
     if principal is None:
         raise NotFound("Not Found")
-    return answer({"id": principal.name, "username": principal.name, "superAdmin": principal.admin, "restricted": False})
+    return answer(
+        {"id": principal.name, "username": principal.name, "superAdmin": principal.admin, "restricted": False}
+    )

@@ -50,6 +50,8 @@ def of_lanner(error: LannerError) -> Response:
         extra |= _place(errors[0]) if errors else {}
         return _send(422, f"Invalid entity: {error.message}", extra, errors)
     message = _with_reason(error.status, error.message)
+    if error.status == 422 and error.where and not error.message.startswith("Invalid "):
+        message = f"Invalid entity: {error.where}: {error.message}"
     if error.status == 404 and request.method == "GET":
         # A get that finds nothing says only that; what was looked for is in the hint.
         message, extra["hint"] = "Not Found", extra.get("hint") or error.message

@@ -8,6 +8,7 @@ import orjson
 from flask import Response, current_app, request
 
 from namespaces.errors import LannerError, TooLarge
+from runner.triggers.webhook import WebhookRequest
 from service.api.answers import answer, empty
 from service.api.context import lanner
 from service.api.executions import LONGEST_WAIT_S, shape_of, url_of
@@ -38,8 +39,6 @@ def fire(namespace: str, flow_id: str, key: str, path: str = "") -> Response:
     if request.method == "HEAD":
         # A link preview asks with HEAD; it never fires.
         return empty(405)
-    from runner.webhooks import WebhookRequest
-
     wiring = lanner()
     limit = wiring.settings.limits.webhook_body_bytes
     if (request.content_length or 0) > limit:

@@ -133,7 +133,7 @@ class Accounts:
             return self._setup[0]
 
     def setup(self, token: str, username: str, password: str) -> None:
-        """Create the first user. Raises ``NotFound`` for a wrong or spent token, ``InvalidInput`` for bad credentials."""
+        """Create the first user. Raises ``NotFound`` for a wrong or spent token, ``InvalidInput`` for a bad pair."""
         with self._lock:
             current = self._setup
         if self.initialized or current is None or current[1] <= self._clock.monotonic():

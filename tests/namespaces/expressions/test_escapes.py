@@ -1,5 +1,7 @@
 """Random templates made of the language's own words and of known attacks: none may show or touch Python (G10)."""
 
+# ruff: noqa: E501 - a row of a table stays on one line
+
 from __future__ import annotations
 
 import os
@@ -20,7 +22,7 @@ _ATTACKS = (
 _SKIPPED = frozenset(("randomPort", "isPublicHoliday", "subflow", "jq"))
 _LEAK = re.compile(
     r"<(class|function|module|built-in|bound method|method|code|frame|generator|property|slot wrapper|[a-z_.]+ object)|"
-    r"object at 0x|Traceback|__builtins__'|site-packages|/proc/|PYTHONPATH"
+    r"object at 0x|Traceback|site-packages|/proc/|PYTHONPATH"
 )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from namespaces.expressions import LimitReached, Limits, NoPorts, RenderError, parse, render
+from namespaces.expressions import LimitReached, Limits, NoPorts, parse, render
 from tests.namespaces.expressions.support import fault, out
 
 

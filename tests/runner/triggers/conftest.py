@@ -103,7 +103,9 @@ class House:
         now = self.clock.now()
 
         def work(tx: Any) -> None:
-            history = tx.execute(sa.select(execution_table.c.history).where(execution_table.c.id == execution_id)).scalar()
+            history = tx.execute(
+                sa.select(execution_table.c.history).where(execution_table.c.id == execution_id)
+            ).scalar()
             values = {"state": state, "finished": True, "history": [*history, [state, to_micros(now)]]}
             tx.execute(sa.update(execution_table).where(execution_table.c.id == execution_id).values(values))
 
@@ -116,7 +118,11 @@ class House:
                 self.end(row.id)
 
     def run(
-        self, flow_id: str, state: str = "SUCCESS", *, outputs: dict[str, Any] | None = None,
+        self,
+        flow_id: str,
+        state: str = "SUCCESS",
+        *,
+        outputs: dict[str, Any] | None = None,
         tasks: dict[str, dict[str, Any]] | None = None,
     ) -> str:
         """An execution of the flow that has ended, announced to the Flow triggers."""
