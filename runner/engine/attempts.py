@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from namespaces.flows.model import RetryBehavior, Runnable, Subflow, TaskBase, WorkingDirectory
-from runner.engine import retries
+from runner.engine import deferral, retries
 from runner.engine.draft import Draft
 from runner.engine.effects import Dispatch, KillChildren, Log, StartTimer
 from runner.engine.endings import close_attempts, early_end, end_run, stop
@@ -124,6 +124,9 @@ def _again(
     if decision is None:
         return False
     run = d.turn(run, State.RETRYING, epoch=run.epoch + 1, outputs=outputs, error=error)
+    if source.owner is not None and deferral.must_wait(d, run, source.owner):
+        deferral.defer(d, run, source.owner, decision)
+        return True
     d.act(
         StartTimer(kind=TimerKind.RETRY, due=decision.due, spread=decision.spread, task_run_id=run.id, epoch=run.epoch)
     )

@@ -349,11 +349,23 @@ class Chaos:
                 assert (run.id, run.epoch) in awaited, f"{run.task_id} has no timer"
             elif run.state in (State.RUNNING, State.PAUSED) and isinstance(task, Subflow):
                 assert run.id in self.children.values(), f"{run.task_id} has no child"
+            elif run.state is State.RETRYING and self.waits_for_handler(run):
+                continue
             elif not (held and run.state is State.CREATED):
                 assert isinstance(task, LEAF), f"{run.task_id} is {run.state} and nothing happens"
                 assert (run.id, run.epoch) in awaited, f"{run.task_id} {run.state} waits for nothing"
         if not live:
             assert execution.scope.extra.get("manual"), "nothing is left and it does not end"
+
+    def waits_for_handler(self, run: Any) -> bool:
+        """Whether the retry is put off until a flowable's errors have run."""
+        runs = self.shell.execution.runs
+        owner = runs.get(run.parent_id)
+        while owner is not None:
+            if [run.id, run.epoch] in [waiting[:2] for waiting in owner.scope.extra.get("deferred", ())]:
+                return True
+            owner = runs.get(owner.parent_id)
+        return False
 
 
 def _check_history(history: Any, table: Any) -> None:
