@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from namespaces.flows.model import Runnable, Subflow, WorkingDirectory
 from runner.engine.deferral import handler_ended
-from runner.engine.draft import Draft
+from runner.engine.draft import BEFORE_THE_GATE, Draft
 from runner.engine.effects import CreateRetry, Dispatch, Question, Release, RestartSubflow, StartSubflow
 from runner.engine.endings import end_run, fail
 from runner.engine.flowable.families import FAMILIES
@@ -146,7 +146,7 @@ def _check_execution(d: Draft) -> None:
     if d.state.terminal:
         if not d.finished:
             _finished(d)
-    elif d.state in (State.CREATED, State.QUEUED, State.RESTARTED):
+    elif d.state in BEFORE_THE_GATE:
         if d.ending:
             conclude(d, d.ending)
     elif d.ending:
