@@ -188,6 +188,18 @@ def test_a_cancelled_pause_cancels_the_execution():
     assert shell.state is CANCELLED
 
 
+def test_a_cancelled_pause_waits_for_its_on_pause():
+    answer = {Question.PAUSE: (timedelta(seconds=1), None, "CANCEL")}
+    shell = Shell(flow(pause("p", on_pause=t("n"))), answer).start()
+    shell.begin("n")
+    shell.fire(TimerKind.PAUSE)
+
+    assert shell.states() == {"p": "RUNNING", "n": "RUNNING"}
+    shell.end("n")
+    assert shell.states() == {"p": "CANCELLED", "n": "SUCCESS"}
+    assert shell.state is CANCELLED
+
+
 def test_a_pause_that_times_out_fails_after_its_errors():
     answer = {Question.PAUSE: (None, timedelta(seconds=1), "RESUME")}
     tree = flow(pause("p", *ts("x"), errors=ts("e"), finally_=ts("f")), *ts("b"), after_execution=ts("z"))
