@@ -163,38 +163,43 @@ def put(
     before = tx.execute(
         sa.select(kv_table).where(kv_table.c.namespace == namespace, kv_table.c.key == key, kv_table.c.latest.is_(True))
     ).one_or_none()
-    alive = before is not None and not before.deleted and not _entry(before).expired(now)
-    if alive and not overwrite:
+    living = _entry(before) if before is not None and not before.deleted else None
+    if living is not None and living.expired(now):
+        living = None
+    if living is not None and not overwrite:
         raise Conflict(f"key '{key}' already exists in namespace '{namespace}'", code="key_exists")
     if before is not None:
         _retire(tx, namespace, key)
-    version = before.version + 1 if before is not None else 1
-    values = {
-        "namespace": namespace,
-        "key": key,
-        "version": version,
-        "latest": True,
-        "deleted": False,
-        "type": kind,
-        "value": {"v": stored},
-        "description": description if description is not None else (before.description if alive else None),
-        "created_at": before.created_at if alive and before is not None else now,
-        "updated_at": now,
-        "expires_at": now + ttl if ttl is not None else None,
-    }
-    tx.execute(sa.insert(kv_table).values(values))
-    _ensure_namespace(tx, namespace, now)
-    return Entry(
+    if description is None and living is not None:
+        description = living.description
+    entry = Entry(
         namespace=namespace,
         key=key,
-        version=version,
+        version=before.version + 1 if before is not None else 1,
         type=kind,
         value=stored,
-        description=values["description"],
-        created_at=values["created_at"],
+        description=description,
+        created_at=living.created_at if living is not None else now,
         updated_at=now,
-        expires_at=values["expires_at"],
+        expires_at=now + ttl if ttl is not None else None,
     )
+    tx.execute(
+        sa.insert(kv_table).values(
+            namespace=namespace,
+            key=key,
+            version=entry.version,
+            latest=True,
+            deleted=False,
+            type=kind,
+            value={"v": stored},
+            description=description,
+            created_at=entry.created_at,
+            updated_at=now,
+            expires_at=entry.expires_at,
+        )
+    )
+    _ensure_namespace(tx, namespace, now)
+    return entry
 
 
 def delete(tx: Connection, namespace: str, key: str, *, now: datetime) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from namespaces.ids import new_id
+from namespaces.instance import instance_id
 from runner.dispatch.base import Dispatch
 from runner.egress import Egress, Rules
 from runner.heartbeat import Heartbeat
@@ -67,14 +68,16 @@ class Workers:
             from runner.dispatch.celery import CeleryDispatch, CeleryWorker
 
             url = str(settings.dispatch.broker_url)
+            instance = instance_id(self._lanner.database)
             if self._local:
                 self._celery = CeleryWorker(
                     url,
+                    instance,
                     self.runner.run,
                     self.runner.cancel,
                     concurrency=settings.subprocesses,
                 )
-            return CeleryDispatch(url)
+            return CeleryDispatch(url, instance)
         from runner.dispatch.inprocess import InProcessDispatch
 
         return InProcessDispatch(self.runner, Pool(max(settings.subprocesses, 32)))

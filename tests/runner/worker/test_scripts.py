@@ -97,7 +97,7 @@ def test_python_script_knows_json_words_and_its_own_helpers(bench: Bench) -> Non
 )
 def test_python_line_ahead_of_the_script_does_not_break_it(bench: Bench, script: str) -> None:
     end = bench.run(task("python.Script", script=script))
-    assert "x" in bench.reporter.messages() or "future" in script and end.state is State.SUCCESS, (
+    assert "x" in bench.reporter.messages() or ("future" in script and end.state is State.SUCCESS), (
         bench.reporter.messages()
     )
 
