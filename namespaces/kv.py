@@ -183,38 +183,34 @@ def put(
     before = tx.execute(
         sa.select(kv_table).where(kv_table.c.namespace == namespace, kv_table.c.key == key, kv_table.c.latest.is_(True))
     ).one_or_none()
-    living = _entry(before) if before is not None and not before.deleted else None
-    if living is not None and living.expired(now):
-        living = None
-    if living is not None and not overwrite:
+    alive = None if before is None or before.deleted or _entry(before).expired(now) else _entry(before)
+    if alive is not None and not overwrite:
         raise Conflict(f"key '{key}' already exists in namespace '{namespace}'", code="key_exists")
     if before is not None:
         _retire(tx, namespace, key)
-    if description is None and living is not None:
-        description = living.description
     entry = Entry(
         namespace=namespace,
         key=key,
         version=before.version + 1 if before is not None else 1,
         type=kind,
         value=stored,
-        description=description,
-        created_at=living.created_at if living is not None else now,
+        description=description if description is not None or alive is None else alive.description,
+        created_at=alive.created_at if alive is not None else now,
         updated_at=now,
         expires_at=now + ttl if ttl is not None else None,
     )
     tx.execute(
         sa.insert(kv_table).values(
-            namespace=namespace,
-            key=key,
+            namespace=entry.namespace,
+            key=entry.key,
             version=entry.version,
             latest=True,
             deleted=False,
-            type=kind,
-            value={"v": stored},
-            description=description,
+            type=entry.type,
+            value={"v": entry.value},
+            description=entry.description,
             created_at=entry.created_at,
-            updated_at=now,
+            updated_at=entry.updated_at,
             expires_at=entry.expires_at,
         )
     )

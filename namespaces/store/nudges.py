@@ -12,7 +12,6 @@ from sqlalchemy.engine import URL
 
 log = logging.getLogger("lanner.store")
 
-
 SLOTS = 256
 
 
