@@ -150,7 +150,7 @@ class Site:
         self.seen: list[tuple[int, str]] = []
 
     def start(self, point: str = "") -> LannerServer:
-        """A server that dies at the point, or one that does not; it may be dead before it is ready."""
+        """A server that dies at the point (before it is ready or after; wait for it with ``died``), or one that lives."""
         switches = {"LANNER_TEST": "1", "LANNER_TEST_CRASH": point} if point else {}
         self.server = LannerServer(self.data, *self.arguments, env=self.env | switches)
         try:
@@ -158,7 +158,6 @@ class Site:
         except AssertionError:
             if not point:
                 raise
-            self.died()
             return self.server
 
     def died(self) -> None:
@@ -352,6 +351,7 @@ def test_a_server_killed_while_it_adopts_leaves_its_scripts_to_the_next(site: Si
     assert site.server is not None
     site.server.stop(signal.SIGKILL)
     site.start("adopt.middle")
+    site.died()
 
     site.start()
 
@@ -373,7 +373,7 @@ def test_no_moment_of_a_schedule_is_lost_or_doubled(site: Site, point: str) -> N
         site.start(point)
         with contextlib.suppress(OSError):
             site.deploy(TICKS)
-        site.died()
+    site.died()
 
     site.start()
 
