@@ -210,7 +210,11 @@ def measure(folder: Path, flows: int, url: str) -> None:
             last = made.sync_now("bench")
     assert last is not None
     p50 = statistics.median(one)
-    row("one commit until live, median of 20", p50, f"B2 + {(p50 - b2) * 1000:.0f} ms (target 50, limit 150; goal 40 ms)")
+    row(
+        "one commit until live, median of 20",
+        p50,
+        f"B2 + {(p50 - b2) * 1000:.0f} ms (target 50, limit 150; goal 40 ms)",
+    )
     print("   ", " ".join(f"{k} {v * 1000:.1f}" for k, v in last.durations.items()), "ms")
     remotes: list[float] = []
     polls: list[float] = []
@@ -221,7 +225,12 @@ def measure(folder: Path, flows: int, url: str) -> None:
             made.poll("bench")
     ls, poll = statistics.median(remotes), statistics.median(polls)
     row("ls-remote alone", ls * 1000, "", "ms")
-    row("poll without change", poll * 1000, f"{poll / ls:.2f} x ls-remote (goal 1.3), +{(poll - ls) * 1000:.1f} ms", "ms")
+    row(
+        "poll without change",
+        poll * 1000,
+        f"{poll / ls:.2f} x ls-remote (goal 1.3), +{(poll - ls) * 1000:.1f} ms",
+        "ms",
+    )
     before = git(work, "rev-parse", "HEAD").decode().strip()
     for number in range(min(1000, flows)):
         target = work / path_of(number)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("lanner.process")
 ROLES = ("web", "scheduler", "executor", "sync", "worker")
 DRAINS = ("wait", "kill")
-KEPT_VARIABLES = ("LANNER_TEST_",)
+KEPT_VARIABLES = ("LANNER_TEST",)
 PR_SET_DUMPABLE = 4
 
 

@@ -90,7 +90,8 @@ def apply(tx: Connection, order: Order, *, now: datetime) -> SyncRun:
         policy=order.policy,
         version=row.version + 1,
         generation=generation,
-        layout=order.layout,
+        # A repository that holds nothing for us yet may still become any layout.
+        layout=order.layout if plan.items or row.layout else None,
         plan=None,
         approved_plan=None,
         approved_by=None,

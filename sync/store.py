@@ -45,7 +45,9 @@ def register(tx: Connection, sources: Sequence[GitSource], *, origin: str, now: 
         old = rows.pop(source.name, None)
         values: dict[str, Any] = {"origin": origin, "config": dict(source.written)}
         if old is None:
-            tx.execute(sa.insert(source_table).values(name=source.name, requested_at=now, **values))
+            tx.execute(
+                sa.insert(source_table).values(name=source.name, requested_at=now, request_trigger="start", **values)
+            )
             continue
         if old.origin == origin and old.config == values["config"] and old.state != RELEASED:
             continue
@@ -282,6 +284,10 @@ def run_of(connection: Connection, run_id: str) -> SyncRun:
     if row is None:
         raise NotFound(f"there is no sync run '{run_id}'")
     return _run(row)
+
+
+def has_run(connection: Connection, run_id: str) -> bool:
+    return connection.execute(sa.select(run_table.c.id).where(run_table.c.id == run_id)).first() is not None
 
 
 def _run(row: Any) -> SyncRun:

@@ -238,6 +238,29 @@ def test_the_latest_run_of_each_flow_is_listed(api: Api, namespace: str) -> None
     assert [(row["id"], row["status"]) for row in rows] == [(last["id"], "SUCCESS")]
 
 
+def test_values_and_durations_are_summed_up(api: Api, namespace: str) -> None:
+    api.flow(log_flow(namespace))
+    api.run(namespace, "hello")
+
+    states = api.json("GET", f"/executions/distinct-field-values?field=state&namespace={namespace}")
+    mean = api.json("GET", f"/executions/namespaces/{namespace}/flows/hello/average-duration")
+    rows = api.client.get(f"/api/v1/main/executions/export/by-query/csv?namespace={namespace}").get_data(as_text=True)
+
+    assert states == ["SUCCESS"]
+    assert mean["count"] == 1
+    assert mean["averageDuration"].startswith("PT")
+    assert rows.splitlines()[0].startswith('"id","namespace","flowId"')
+    api.json("GET", "/executions/distinct-field-values?field=inputs", 400)
+
+
+@pytest.mark.parametrize("text", ["=cmd()", "+1", "-1", "@x", "\tx"])
+def test_cells_of_a_table_are_never_formulas(text: str) -> None:
+    from service.api.answers import csv_cell
+
+    assert csv_cell(text).startswith("\"'")
+    assert csv_cell('a"b') == '"a""b"'
+
+
 def test_kill_is_idempotent_on_what_has_ended(api: Api, namespace: str) -> None:
     api.flow(log_flow(namespace))
     execution = api.run(namespace, "hello")
