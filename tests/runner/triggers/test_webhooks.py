@@ -252,3 +252,21 @@ def test_a_webhook_is_never_locked_and_obeys_stop_after(house: House) -> None:
     assert still.status == 200
     assert house.triggers.flow_triggers.wants_end(NS, "f", "h")
     assert call(house).status == 404
+
+
+def test_a_delivery_is_remembered_for_a_week_and_starts_anew_after_it(house: House) -> None:
+    from datetime import timedelta
+
+    house.deploy(hook())
+    first = call(house, webhook_id="d1")
+
+    house.clock.advance(timedelta(days=6))
+    house.scheduler.run_once()
+    within = call(house, webhook_id="d1")
+    house.clock.advance(timedelta(days=2))
+    house.scheduler.run_once()
+    after = call(house, webhook_id="d1")
+
+    assert within.execution_id == first.execution_id
+    assert after.execution_id != first.execution_id
+    assert not after.replayed
