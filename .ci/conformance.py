@@ -117,8 +117,8 @@ def run(suite: Path, mode: str, folder: Path, jobs: str, more: list[str]) -> lis
     )  # fmt: skip
     try:
         wait_ready(url, server, folder)
-        command = [sys.executable, str(suite / "run.py"), "--url", url, "--deploy", mode, "--have", "all", "--jobs", jobs,
-                   "--json", str(output), *more]  # fmt: skip
+        command = [sys.executable, str(suite / "run.py"), "--url", url, "--deploy", mode, "--have", "all",
+                   "--jobs", jobs, "--json", str(output), *more]  # fmt: skip
         if mode == "git":
             command += ["--repo", str(repository)]
         with (folder / "suite.log").open("w") as lines:
@@ -140,7 +140,7 @@ def run(suite: Path, mode: str, folder: Path, jobs: str, more: list[str]) -> lis
 
 
 def secrets() -> dict[str, str]:
-    values = {"MY_SECRET": '{"secretKey":"secretValue"}', "NEW_LINE": "first\nsecond\nthird", "WEBHOOK_KEY": "secretKey"}
+    values = {"MY_SECRET": '{"secretKey":"secretValue"}', "NEW_LINE": "first\nsecond\nthird", "WEBHOOK_KEY": "secretKey"}  # noqa: E501
     return {f"SECRET_{name}": base64.b64encode(value.encode()).decode() for name, value in values.items()}
 
 

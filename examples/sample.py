@@ -59,7 +59,8 @@ def show(server: subprocess.Popen[bytes]) -> bool:
         return False
     state = execution["state"]["current"]
     greeting = execution.get("outputs", {}).get("greeting", "")
-    shown = os.path.relpath(REPOSITORY)
+    near = os.path.relpath(REPOSITORY)
+    shown = str(REPOSITORY) if near.startswith("..") else near
     print(
         f"""
   {flows.get("total", 0)} flows were synced from {shown}

@@ -16,7 +16,7 @@ from typing import Any
 from namespaces.durations import format_duration, parse_duration
 from namespaces.flows.model import Input
 from namespaces.flows.moments import iso_instant, iso_time, read_date, read_instant, read_time
-from namespaces.flows.reader import Float, read_yaml, scalar_text
+from namespaces.flows.reader import read_yaml, scalar_text
 from namespaces.flows.regexes import TooSlow, full_match
 
 MAX_TEXT = 1024 * 1024
@@ -123,7 +123,7 @@ def _integer(declared: Input, value: Any) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         number = value
     elif isinstance(value, float):
-        number = int(value) if value.is_integer() and not isinstance(value, Float) else None
+        number = int(value) if value.is_integer() else None
     elif isinstance(value, str):
         number = int(value) if _INTEGER.fullmatch(value.strip()) else None
     if number is None or not -(2**63) <= number < 2**63:

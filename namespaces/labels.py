@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,11 +32,14 @@ class LabelFault:
     warning: bool = False
 
 
-def read_labels(value: Any) -> tuple[Pairs, list[LabelFault]]:
+def read_labels(
+    value: Any, text_at: Callable[[tuple[Any, ...], Any], str] | None = None
+) -> tuple[Pairs, list[LabelFault]]:
     """Labels in any accepted form (map, or list of ``{key, value}``) as ordered pairs of text, with the faults.
 
     None gives no labels. Values may be text, numbers or booleans; they become text. Keys that newer Kestra
-    refuses (first letter not lower case) are faults with ``warning``.
+    refuses (first letter not lower case) are faults with ``warning``. ``text_at`` knows how the scalar at a place
+    below the labels was written.
     """
     faults: list[LabelFault] = []
     pairs: list[tuple[str, str]] = []
@@ -52,7 +55,9 @@ def read_labels(value: Any) -> tuple[Pairs, list[LabelFault]]:
         if isinstance(item, Mapping | list | tuple):
             faults.append(LabelFault(place, f"value of label '{key}' must be text, a number or a boolean"))
             continue
-        text, name = scalar_text(item), scalar_text(key)
+        where = (place,) if isinstance(value, Mapping) else (place, "value")
+        text = scalar_text(item) if text_at is None else text_at(where, item)
+        name = scalar_text(key)
         if not name:
             faults.append(LabelFault(place, "label key must not be empty"))
         elif not text:

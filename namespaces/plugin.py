@@ -6,7 +6,7 @@ What runs lives in ``runner.plugin``; this half is enough to validate and docume
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
@@ -67,7 +67,6 @@ class PluginType(BaseModel):
         arbitrary_types_allowed=True,
         alias_generator=to_camel,
         defer_build=True,
-        coerce_numbers_to_str=True,
         protected_namespaces=(),
     )
 
@@ -93,11 +92,15 @@ class PluginType(BaseModel):
             return cls.model_validate(repaired, by_name=False)
 
 
-def as_text_where_wanted(values: Mapping[str, Any], error: ValidationError) -> dict[str, Any] | None:
-    """The values with numbers and booleans turned into their text where ``error`` says that text is wanted.
+def as_text_where_wanted(
+    values: Mapping[str, Any],
+    error: ValidationError,
+    text_at: Callable[[tuple[Any, ...], Any], str] | None = None,
+) -> dict[str, Any] | None:
+    """The values with numbers and booleans turned into text where ``error`` says that text is wanted.
 
-    None when nothing could be repaired. Kestra's reader hands over the text of any scalar; here that costs
-    only those who wrote ``version: true``.
+    None when nothing could be repaired. ``text_at`` knows how the scalar at a path was written. Kestra's reader
+    hands over the text of any scalar; here that costs only those who wrote ``version: 1.10``.
     """
     from namespaces.flows.reader import scalar_text
 
@@ -108,20 +111,20 @@ def as_text_where_wanted(values: Mapping[str, Any], error: ValidationError) -> d
         if item["type"] != "string_type" or not isinstance(seen, bool | int | float):
             continue
         holder: Any = repaired
-        places = [part for part in item["loc"] if isinstance(part, int | str)]
-        for depth, part in enumerate(places):
+        place: list[int | str] = []
+        for part in item["loc"]:
             try:
                 below = holder[part]
             except (KeyError, IndexError, TypeError):
-                break  # the name of a union's member, not a place in the value
-            if below is seen and not isinstance(below, dict | list):
-                holder[part] = scalar_text(seen)
+                continue  # the name of a union's member, not a place in the value
+            place.append(part)
+            if isinstance(below, dict | list):
+                holder[part] = below = dict(below) if isinstance(below, dict) else list(below)
+                holder = below
+            elif below is seen:
+                holder[part] = scalar_text(seen) if text_at is None else text_at(tuple(place), seen)
                 found = True
                 break
-            if depth < len(places) - 1 and isinstance(below, dict | list):
-                copy: Any = dict(below) if isinstance(below, dict) else list(below)
-                holder[part] = copy
-                holder = copy
     return repaired if found else None
 
 

@@ -15,12 +15,13 @@ from sqlalchemy.engine import Connection
 
 from namespaces import revisions
 from namespaces.errors import LannerError
-from namespaces.flows.model import Flow
+from namespaces.flows.model import Flow, Trigger
 from namespaces.tables import CounterRow
 from runner import triggerrows
 from runner.rows import execution_table
 from runner.schedules import TIMED, Mark, Schedules, mark
 from runner.triggerrows import Key, declaration_table, state_table
+from runner.triggers import flow as deciding
 from runner.triggers import schedule
 from runner.triggers.schedule import Eligible, Reason, ScheduleState, Skip
 from runner.triggerstarts import FLOW, HTTP
@@ -84,9 +85,7 @@ def changes(connection: Connection) -> Changes:
 def plan(change: Change, flow: Flow | LannerError, schedules: Schedules, now: datetime) -> Follow:
     """What becomes of the state of one declared trigger."""
     declaration, row = change.declaration, change.row
-    new = mark(
-        declaration.type, declaration.declared, disabled=declaration.disabled, generation=declaration.generation
-    )
+    new = mark(declaration.type, declaration.declared, disabled=declaration.disabled, generation=declaration.generation)
     old = Mark.read(row.declared) if row is not None else None
     # The same content in a new generation was deleted in between: its record went with it.
     again = (
@@ -94,26 +93,32 @@ def plan(change: Change, flow: Flow | LannerError, schedules: Schedules, now: da
         and old.generation != new.generation
         and (old.content, old.disabled) == (new.content, new.disabled)
     )
-    fresh = row is None or old is None or again or row.type != declaration.type
-    base = {"key": change.key, "type": declaration.type, "mark": new, "fresh": fresh}
+    # An upstream may end before the scheduler comes by: what a Flow trigger has seen by then is kept.
+    unmarked = old is None and declaration.type in TIMED
+    fresh = row is None or unmarked or again or row.type != declaration.type
+    base = Follow(key=change.key, type=declaration.type, mark=new, fresh=fresh)
     if isinstance(flow, LannerError):
-        return Follow(**base, error=flow.message)
+        return replace(base, error=flow.message)
     trigger = flow.trigger(declaration.trigger_id)
     if trigger is None:
-        return Follow(**base, error=f"revision {declaration.revision} has no trigger '{declaration.trigger_id}'")
+        return replace(base, error=f"revision {declaration.revision} has no trigger '{declaration.trigger_id}'")
     if declaration.type not in TIMED:
-        wanted = declaration.type == HTTP or bool(trigger.properties.get("onMiss"))
-        on = wanted and not declaration.disabled
-        due = now if fresh or row is None or row.next_at is None else row.next_at
-        return Follow(**base, next_at=due if on else None)
+        if declaration.disabled:
+            return base
+        kept = None if fresh or row is None else row.next_at
+        try:
+            return replace(base, next_at=_looked_at(change, trigger, schedules, kept, now))
+        except LannerError as error:
+            return replace(base, error=error.message)
     try:
         rules = schedules.rules(flow, trigger)
     except LannerError as error:
-        return Follow(**base, error=error.message)
+        return replace(base, error=error.message)
     if fresh:
         state = schedule.first(rules, now)
-        return Follow(**base, state=replace(state, next_at=None) if declaration.disabled else state)
-    assert row is not None and old is not None
+        return replace(base, state=replace(state, next_at=None) if declaration.disabled else state)
+    assert row is not None
+    assert old is not None
     state = triggerrows.schedule_state(row, declared_disabled=declaration.disabled)
     skips: tuple[Skip, ...] = ()
     if old.timing != new.timing:
@@ -124,7 +129,17 @@ def plan(change: Change, flow: Flow | LannerError, schedules: Schedules, now: da
         state = schedule.enabled(rules, state, now)
     else:
         state = schedule.refreshed(rules, state)
-    return Follow(**base, state=state, skips=skips)
+    return replace(base, state=state, skips=skips)
+
+
+def _looked_at(
+    change: Change, trigger: Trigger, schedules: Schedules, kept: datetime | None, now: datetime
+) -> datetime | None:
+    """When a trigger that is no schedule has to be looked at next: a poll at once, ``onMiss`` when its window ends."""
+    if change.declaration.type == HTTP:
+        return kept or now
+    window = deciding.read(*change.key[:2], trigger, schedules.defaults.zone).deadline
+    return window.next_end(now) if window is not None else None
 
 
 def apply(tx: Connection, follows: Sequence[Follow], now: datetime) -> None:

@@ -11,6 +11,7 @@ from collections import ChainMap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -29,10 +30,10 @@ from runner.executions import Executions
 from runner.rendering import Place
 from runner.rows import run_table
 from runner.schedules import ScheduleDefaults
-from runner.starting import CORRELATION, Prepared
+from runner.starting import CORRELATION, Prepared, Started
 from runner.triggerrows import Key, declaration_table
 from runner.triggers import flow as deciding
-from runner.triggers.conditions import Subject, Upstream, kind_of, parts_of
+from runner.triggers.conditions import Subject, Upstream, kind_of, label_pairs, parts_of
 from runner.triggers.flow import SILENT_KINDS, Listening
 from runner.triggerstarts import FLOW, WEBHOOK, TriggerRendering
 
@@ -85,7 +86,7 @@ class FlowTriggers:
         *,
         log_bad_inputs: bool = False,
     ) -> None:
-        """``log_bad_inputs`` is the setting ``trigger_errors: log``: no FAILED execution for inputs that do not render."""
+        """``log_bad_inputs`` is the setting ``trigger_errors: log``: bad inputs make no FAILED execution."""
         self._database = database
         self._registry = registry
         self._executions = executions
@@ -181,6 +182,45 @@ class FlowTriggers:
                 )  # fmt: skip
                 self._note(listening, str(error))
 
+    def window_ended(self, row: Any, now: datetime) -> None:
+        """A window with ``onMiss`` is over: where the trigger did not fire, a FAILED execution says so."""
+        key = triggerrows.key_of(row)
+        flow = self._database.read(lambda c: self._registry.flow(c, row.namespace, row.flow_id, row.revision))
+        trigger = flow.trigger(row.trigger_id)
+        listening = deciding.read(flow.namespace, flow.id, trigger, self._zone) if trigger is not None else None
+        window = listening.deadline if listening is not None else None
+        if listening is None or window is None:
+            self._database.write(partial(triggerrows.update_state, key=key, now=now, next_at=None))
+            return
+        ends, following = deciding.missed(window, row.memory, row.next_at, now)
+        prepared = [(end, self._missed(flow, listening, end)) for end in ends]
+
+        def work(tx: Connection) -> list[Started]:
+            present = triggerrows.read_state(tx, key, lock=True)
+            if present is None or present.next_at != row.next_at or present.disabled:
+                return []
+            started = [
+                self._executions.start_in(tx, one)
+                for end, one in prepared
+                if triggerrows.insert_fire(tx, key, end, "", str(one.row["id"]), now)
+            ]
+            triggerrows.update_state(tx, key, now, next_at=following)
+            return started
+
+        for started in self._database.write(work):
+            self._executions.started(started)
+
+    def _missed(self, flow: Flow, listening: Listening, end: datetime) -> Prepared:
+        variables = {"deadline": iso(end)}
+        context = self._rendering.context(flow, listening.trigger, variables)
+        reason = f"not everything that trigger '{listening.trigger.id}' waits for happened by {iso(end)}"
+        written = label_pairs((listening.on_miss or {}).get("labels"))
+        labels = tuple((name, str(value)) for name, value in written if not name.startswith("system."))
+        request = self._rendering.request(
+            flow, listening.trigger, variables, context, error=reason, labels=labels
+        )  # fmt: skip
+        return self._executions.prepare(request)
+
     def _note(self, listening: Listening, message: str) -> None:
         now = self._clock.now()
         self._database.write(lambda tx: triggerrows.record_error(tx, listening.key, FLOW, message, now))
@@ -189,9 +229,7 @@ class FlowTriggers:
         self, loaded: view.Loaded, state: str, number: int, listeners: Iterable[Listening]
     ) -> Announcement:
         value, facts = loaded.value, loaded.facts
-        flow = self._database.read(
-            lambda c: self._registry.flow(c, facts.namespace, facts.flow_id, value.revision)
-        )
+        flow = self._database.read(lambda c: self._registry.flow(c, facts.namespace, facts.flow_id, value.revision))
         place = Place(self._executions.rendering, flow, facts, {})
         at = value.history[number - 1][1] if 0 < number <= len(value.history) else self._clock.now()
         attempts = any(_asks_attempts(listening) for listening in listeners)
@@ -243,7 +281,7 @@ class FlowTriggers:
             prepared = self._prepared(flow, listening, told, combined, roots) if combined.fires else None
             try:
                 started = self._database.write(
-                    lambda tx, m=memory, c=combined, p=prepared: self._write(tx, listening, m, c.memory, p)
+                    partial(self._write, listening=listening, before=memory, after=combined.memory, prepared=prepared)
                 )
             except _Changed:
                 continue
@@ -263,7 +301,12 @@ class FlowTriggers:
             return None
 
     def _prepared(
-        self, flow: Flow, listening: Listening, told: Announcement, combined: deciding.Combined, roots: Mapping[str, Any]
+        self,
+        flow: Flow,
+        listening: Listening,
+        told: Announcement,
+        combined: deciding.Combined,
+        roots: Mapping[str, Any],
     ) -> Prepared | None:
         upstream = told.upstream
         variables = deciding.variables(listening, upstream, combined.sources, iso)
@@ -280,7 +323,7 @@ class FlowTriggers:
         if not listening.trigger.inputs and flow.inputs and request.failed_reason is None:
             # A Flow trigger that gives no inputs starts its flow even where one is required, as Kestra does.
             _, resolved = self._executions.validate_inputs(flow.namespace, flow.id, flow.revision, {})
-            if resolved.problems and not any(declared.type == "SECRET" for declared in flow.inputs):
+            if resolved.problems and not resolved.secrets:
                 request = replace(request, values=resolved.values)
         prepared = self._executions.prepare(request)
         if prepared.failed is not None and self._log_bad_inputs:

@@ -128,7 +128,7 @@ def metric_tasks(connection: Connection, namespace: str, flow_id: str) -> list[s
     return list(connection.execute(query.order_by(_m.task_id)).scalars())
 
 
-_AGGREGATES = {"sum": sa.func.sum, "avg": sa.func.avg, "min": sa.func.min, "max": sa.func.max}
+_AGGREGATES: dict[str, Any] = {"sum": sa.func.sum, "avg": sa.func.avg, "min": sa.func.min, "max": sa.func.max}
 _BUCKETS = (
     (timedelta(hours=1), "minute", 60),
     (timedelta(days=1), "hour", 3600),

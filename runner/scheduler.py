@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -215,7 +216,7 @@ class Scheduler:
         plans = [declared.plan(change, flows[change.key], self._schedules, now) for change in known.changes]
         for first in range(0, len(plans), self._settings.batch):
             part = plans[first : first + self._settings.batch]
-            self._database.write(lambda tx, part=part: declared.apply(tx, part, now))
+            self._database.write(partial(declared.apply, follows=part, now=now))
         self._database.write(lambda tx: declared.finish(tx, known.generation))
         self._generation = known.generation
 
@@ -267,14 +268,13 @@ class Scheduler:
         if self._warmed_at is not None and timedelta() <= now - self._warmed_at < WARM / 4:
             return
         self._warmed_at = now
-        soon = self._database.read(lambda c: self._due(c, now + WARM, DUE))
-        for row in soon:
+        for row in self._database.read(lambda c: self._due(c, now + WARM, DUE)):
             if row.type in TIMED and row.revision is not None and not self._stop.is_set():
                 if self._schedules.known(row.namespace, row.flow_id, row.revision, row.trigger_id):
                     continue
                 try:
-                    flow, trigger = self._declared(row)
-                    self._schedules.rules(flow, trigger)
+                    found = self._database.read(partial(self._flow_of, row=row))
+                    self._schedules.rules(*self._trigger(row, found))
                 except LannerError:
                     continue  # told when it is due
 
@@ -286,40 +286,52 @@ class Scheduler:
         self._unlocked_at = now
         orphans = self._database.read(declared.orphans)
         for key, execution_id in orphans:
-            self._database.write(lambda tx, k=key, e=execution_id: declared.release(tx, k, e, now))
+            self._database.write(partial(declared.release, key=key, execution_id=execution_id, now=now))
 
     # ------------------------------------------------------------------ deciding and firing
 
     def _work(self, rows: Sequence[Any], now: datetime) -> None:
         plans: list[Planned] = []
-        for row in rows:
+        flows = self._database.read(lambda c: [self._flow_of(c, row) for row in rows])
+        for row, flow in zip(rows, flows, strict=True):
             key = triggerrows.key_of(row)
             try:
                 if row.revision is None:
-                    self._database.write(lambda tx, k=key: declared.forget(tx, k))
+                    self._database.write(partial(declared.forget, key=key))
                 elif row.type in TIMED:
-                    plans.append(self._decide(row, now))
+                    plans.append(self._decide(row, flow, now))
                 elif row.type in self.others:
                     self.others[row.type](row, now)
                 else:
-                    self._database.write(lambda tx, k=key: triggerrows.update_state(tx, k, now, next_at=None))
+                    self._database.write(partial(triggerrows.update_state, key=key, now=now, next_at=None))
             except Unavailable:
                 raise
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - R20: whatever one row does, the others go on
                 self._failed(row, error, now)
         if plans:
             self._fire(plans, now)
 
-    def _declared(self, row: Any) -> tuple[Flow, Trigger]:
-        flow = self._database.read(lambda c: self._registry.flow(c, row.namespace, row.flow_id, row.revision))
+    def _flow_of(self, connection: Connection, row: Any) -> Flow | LannerError:
+        """The declared revision; in memory already for most."""
+        if row.revision is None:
+            return NotFound("the trigger is declared no more")
+        try:
+            return self._registry.flow(connection, row.namespace, row.flow_id, row.revision)
+        except LannerError as error:
+            return error
+
+    @staticmethod
+    def _trigger(row: Any, flow: Flow | LannerError) -> tuple[Flow, Trigger]:
+        if isinstance(flow, LannerError):
+            raise flow
         trigger = flow.trigger(row.trigger_id)
         if trigger is None:
             raise NotFound(f"flow '{flow.namespace}.{flow.id}' has no trigger '{row.trigger_id}'")
         return flow, trigger
 
-    def _decide(self, row: Any, now: datetime) -> Planned:
+    def _decide(self, row: Any, found: Flow | LannerError, now: datetime) -> Planned:
         """Decide for one schedule and prepare what it starts; nothing is written yet."""
-        flow, trigger = self._declared(row)
+        flow, trigger = self._trigger(row, found)
         rules = self._schedules.rules(flow, trigger)
         state = triggerrows.schedule_state(row, declared_disabled=bool(row.declared_disabled))
         assert self._watching_since is not None
@@ -398,12 +410,7 @@ class Scheduler:
         skips = [decision for decision in plan.outcome.decisions if isinstance(decision, Skip)]
         triggerrows.insert_skips(tx, plan.key, skips, now)
         state = plan.outcome.state
-        values = triggerrows.schedule_values(state)
-        if state.locked:
-            values["execution_id"] = holder
-        if plan.row.failures:
-            values |= {"failures": 0, "error": None}
-        triggerrows.update_state(tx, plan.key, now, **values)
+        triggerrows.update_decided(tx, plan.key, state, now, execution_id=holder if state.locked else None)
         return started
 
     @staticmethod
@@ -415,11 +422,7 @@ class Scheduler:
             return False
         if row.watermark != before.watermark or row.disabled != before.disabled or row.backfill != before.backfill:
             return False
-        found = tx.execute(
-            sa.select(declaration_table.c.revision, declaration_table.c.disabled).where(
-                triggerrows.of(declaration_table, plan.key)
-            )
-        ).one_or_none()
+        found = triggerrows.declared_now(tx, plan.key)
         return found is not None and (found.revision, found.disabled) == (before.revision, before.declared_disabled)
 
     def _failed(self, row: Any, error: Exception, now: datetime) -> None:
@@ -432,6 +435,4 @@ class Scheduler:
         else:
             message = f"internal error: {error}"
             log.error("trigger %s failed", ".".join(key), exc_info=error, extra={"action": "trigger_failed"})
-        self._database.write(
-            lambda tx: triggerrows.record_error(tx, key, row.type, message, now, next_at=now + wait)
-        )
+        self._database.write(lambda tx: triggerrows.record_error(tx, key, row.type, message, now, next_at=now + wait))

@@ -1,8 +1,8 @@
-"""Everything about triggers put together for the wiring: one value that holds scheduler, webhooks, flow triggers, states."""
+"""Everything about triggers put together for the wiring; each part lives in its own module."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from namespaces.clock import Clock
@@ -10,9 +10,11 @@ from namespaces.registry import Registry
 from namespaces.store.db import Database
 from namespaces.store.nudges import Nudges
 from runner import declared
+from runner.egress import Egress
 from runner.engine.states import State
 from runner.executions import Executions
 from runner.flowtriggers import FlowTriggers
+from runner.polling import Polling
 from runner.rendering import Rendering
 from runner.scheduler import Scheduler, SchedulerSettings
 from runner.schedules import TIMED, ScheduleDefaults, Schedules
@@ -28,7 +30,10 @@ LOCKABLE = TIMED | {HTTP}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriggerSettings:
-    """``timezone`` is ``server.timezone``; ``webhook_rate`` per second and burst; ``log_bad_inputs``: ``trigger_errors: log``."""
+    """``timezone`` is ``server.timezone``, ``webhook_rate`` (per second, burst).
+
+    ``log_bad_inputs`` is ``trigger_errors: log``.
+    """
 
     timezone: str = "UTC"
     recover_missed_schedules: str = "ALL"
@@ -36,7 +41,7 @@ class TriggerSettings:
     country: str | None = None
     webhook_rate: tuple[float, int] | None = None
     log_bad_inputs: bool = False
-    scheduler: SchedulerSettings = SchedulerSettings()
+    scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
 
 
 class Triggers:
@@ -53,7 +58,9 @@ class Triggers:
         settings: TriggerSettings | None = None,
         *,
         holder: str | None = None,
+        egress: Egress | None = None,
     ) -> None:
+        """``egress`` sends the requests of polling triggers; without it they are not asked."""
         chosen = settings or TriggerSettings()
         self._database = database
         self._clock = clock
@@ -75,6 +82,11 @@ class Triggers:
         self.flow_triggers = FlowTriggers(
             database, registry, executions, clock, self.rendering, defaults, log_bad_inputs=chosen.log_bad_inputs
         )
+        self.scheduler.others[FLOW] = self.flow_triggers.window_ended
+        self.polling: Polling | None = None
+        if egress is not None:
+            self.polling = Polling(database, registry, executions, clock, self.rendering, egress)
+            self.scheduler.others[HTTP] = self.polling.due
         self.webhooks = Webhooks(database, registry, executions, clock, self.rendering, rate=chosen.webhook_rate)
         self.states = TriggerStates(database, registry, clock, nudges, self.schedules)
 
@@ -88,6 +100,11 @@ class Triggers:
         now = self._clock.now()
         if self._database.write(lambda tx: declared.execution_ended(tx, execution_id, state, now=now)):
             self._nudges.send("triggers")
+
+    def close(self) -> None:
+        """End what runs beside the scheduler."""
+        if self.polling is not None:
+            self.polling.close()
 
     def may_lock(self, facts: Facts) -> bool:
         """Whether the end of this execution can matter to the trigger that started it."""

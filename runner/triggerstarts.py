@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from namespaces.errors import InvalidInput, LannerError
@@ -44,7 +44,7 @@ class TriggerRendering:
 
     engine: Engine
     ports_of: PortsOf
-    surroundings: Surroundings = Surroundings()
+    surroundings: Surroundings = field(default_factory=Surroundings)
     country: str | None = None
     """ISO code that PublicHoliday takes when it names none."""
 

@@ -62,9 +62,7 @@ def search(
     total = connection.execute(sa.select(sa.func.count()).select_from(_joined()).where(*wanted)).scalar_one()
     order = [FIELDS[name].desc() if descending else FIELDS[name].asc() for name, descending in sort]
     order += [declaration_table.c.namespace, declaration_table.c.flow_id, declaration_table.c.trigger_id]
-    rows = connection.execute(
-        _select().where(*wanted).order_by(*order).limit(size).offset((page - 1) * size)
-    )
+    rows = connection.execute(_select().where(*wanted).order_by(*order).limit(size).offset((page - 1) * size))
     return [_listed(row) for row in rows], int(total)
 
 
@@ -310,7 +308,9 @@ class TriggerStates:
 
     def pause_backfill(self, key: Key, *, paused: bool = True) -> dict[str, Any]:
         """Pause or go on. Raises ``BadRequest`` without a backfill."""
-        return self._reschedule(key, lambda rules, state, now: schedule.pause_backfill(rules, state, paused=paused, now=now))
+        return self._reschedule(
+            key, lambda rules, state, now: schedule.pause_backfill(rules, state, paused=paused, now=now)
+        )
 
     def delete_backfill(self, key: Key) -> dict[str, Any]:
         """End a backfill; the regular schedule goes on where it stood. Raises ``BadRequest`` without one."""

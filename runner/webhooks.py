@@ -42,6 +42,23 @@ KEPT = 20_000
 NOT_FOUND = "Not Found: Webhook not found"
 
 
+_GENERATION_AND_OFF = (
+    sa.select(counter_table.c.value, state_table.c.trigger_id)
+    .select_from(
+        counter_table.outerjoin(
+            state_table,
+            sa.and_(
+                state_table.c.namespace == sa.bindparam("k_ns"),
+                state_table.c.flow_id == sa.bindparam("k_flow"),
+                state_table.c.disabled.is_(True),
+            ),
+        )
+    )
+    .where(counter_table.c.name == "catalog_version")
+)
+"""Built once: building a statement costs more than running it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookOutcome:
     """``status`` as in ``flows.md`` 7.5. ``code`` is the error's word, ``retry_after_s`` a hint with 429 and 503."""
@@ -54,6 +71,8 @@ class WebhookOutcome:
     replayed: bool = False
     trigger: Trigger | None = None
     flow: Flow | None = None
+    row: Mapping[str, Any] | None = None
+    """The columns of the new execution, None for a repeat."""
     retry_after_s: int | None = None
 
 
@@ -126,14 +145,7 @@ class Webhooks:
 
     def _hooks(self, connection: Connection, namespace: str, flow_id: str) -> tuple[Hooks, frozenset[str]]:
         """The flow's webhooks, and those switched off at run time. One short query when nothing has changed."""
-        of_flow = sa.and_(
-            state_table.c.namespace == namespace, state_table.c.flow_id == flow_id, state_table.c.disabled.is_(True)
-        )
-        rows = connection.execute(
-            sa.select(counter_table.c.value, state_table.c.trigger_id)
-            .select_from(counter_table.outerjoin(state_table, of_flow))
-            .where(counter_table.c.name == "catalog_version")
-        ).all()
+        rows = connection.execute(_GENERATION_AND_OFF, {"k_ns": namespace, "k_flow": flow_id}).all()
         generation = int(rows[0].value) if rows else 0
         off = frozenset(row.trigger_id for row in rows if row.trigger_id is not None)
         with self._lock:
@@ -234,7 +246,12 @@ class Webhooks:
         )
         started = self._executions.start(start)
         return WebhookOutcome(
-            status=200, execution_id=started.execution_id, replayed=started.replayed, trigger=trigger, flow=flow
+            status=200,
+            execution_id=started.execution_id,
+            replayed=started.replayed,
+            trigger=trigger,
+            flow=flow,
+            row=started.row,
         )
 
     def _signed(self, flow: Flow, trigger: Trigger, request: WebhookRequest) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -90,20 +91,23 @@ def figures() -> Iterator[Figure]:
             yield name, kind, "Git sync, see the reference.", labels, value
 
 
-def _of_database(connection: Connection, now: Any) -> Iterator[Figure]:
+def _of_database(connection: Connection, now: datetime) -> Iterator[Figure]:
+    def one(query: Any) -> float:
+        return float(connection.execute(query).scalar_one())
+
+    count = sa.func.count()
     state = execution_table.c.state
-    for row in connection.execute(sa.select(state, sa.func.count().label("n")).group_by(state).order_by(state)):
+    for row in connection.execute(sa.select(state, count.label("n")).group_by(state).order_by(state)):
         yield "lanner_executions", "gauge", "Executions kept, by state.", {"state": row.state}, float(row.n)
-    open_executions = sa.select(sa.func.count()).where(execution_table.c.finished.is_(False))
-    yield "lanner_executions_open", "gauge", "Executions not finished.", {}, float(connection.execute(open_executions).scalar_one())
-    open_runs = sa.select(sa.func.count()).where(run_table.c.terminal.is_(False))
-    yield "lanner_task_runs_open", "gauge", "Task runs not ended.", {}, float(connection.execute(open_runs).scalar_one())
-    flows = sa.select(sa.func.count()).where(flow_table.c.deleted.is_(False))
-    yield "lanner_flows", "gauge", "Flows in the registry.", {}, float(connection.execute(flows).scalar_one())
-    waiting = sa.select(sa.func.count(), sa.func.min(outbox_table.c.due_at))
-    count, oldest = connection.execute(waiting).one()
-    yield "lanner_outbox_messages", "gauge", "Effects waiting to be carried out.", {}, float(count)
+    unfinished = one(sa.select(count).where(execution_table.c.finished.is_(False)))
+    yield "lanner_executions_open", "gauge", "Executions not finished.", {}, unfinished
+    open_runs = one(sa.select(count).where(run_table.c.terminal.is_(False)))
+    yield "lanner_task_runs_open", "gauge", "Task runs not ended.", {}, open_runs
+    flows = one(sa.select(count).where(flow_table.c.deleted.is_(False)))
+    yield "lanner_flows", "gauge", "Flows in the registry.", {}, flows
+    waiting, oldest = connection.execute(sa.select(count, sa.func.min(outbox_table.c.due_at))).one()
+    yield "lanner_outbox_messages", "gauge", "Effects waiting to be carried out.", {}, float(waiting)
     age = max(0.0, (now - oldest).total_seconds()) if oldest is not None else 0.0
-    yield "lanner_outbox_oldest_seconds", "gauge", "Age of the oldest due effect.", {}, age
-    late = sa.select(sa.func.count()).select_from(late_table)
-    yield "lanner_late_results_total", "counter", "Results refused because their epoch was old.", {}, float(connection.execute(late).scalar_one())
+    yield "lanner_outbox_oldest_seconds", "gauge", "How long the oldest effect is overdue.", {}, age
+    late = one(sa.select(count).select_from(late_table))
+    yield "lanner_late_results_total", "counter", "Results refused because their epoch was old.", {}, late

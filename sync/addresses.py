@@ -151,6 +151,16 @@ def check_tree_path(path: str) -> str:
     return path
 
 
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_./-]*[A-Za-z0-9_-]", re.ASCII)
+
+
+def unsafe_path(path: str) -> str:
+    """Why a path in a tree is not accepted (code ``G036``), empty when it is."""
+    if len(path) <= 255 and "/." not in path and "./" not in path and "//" not in path and _PLAIN_PATH.fullmatch(path):
+        return ""  # nearly all of them: no part is empty, begins or ends with a dot, or has odd characters
+    return next((why for part in path.split("/") if (why := unsafe_segment(part))), "")
+
+
 def unsafe_segment(segment: str) -> str:
     """Why one part of a path in a tree is not accepted (code ``G036``), empty when it is."""
     if segment in ("", ".", ".."):

@@ -90,7 +90,8 @@ def apply(tx: Connection, order: Order, *, now: datetime) -> SyncRun:
         policy=order.policy,
         version=row.version + 1,
         generation=generation,
-        layout=order.layout,
+        # A repository that holds nothing for us yet may still become any layout.
+        layout=order.layout if plan.items or row.layout else None,
         plan=None,
         approved_plan=None,
         approved_by=None,
@@ -275,7 +276,7 @@ def write_results(tx: Connection, run_id: str, steps: Sequence[Step]) -> None:
         if step.action in CHANGING or (not step.problems and step.action in ("held", "invalid")):
             rows.append(base | empty)
         for problem in step.problems[:100]:
-            rows.append(  # noqa: PERF401 - the bound per file is easier to see like this
+            rows.append(
                 base
                 | {
                     "code": problem.code,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from namespaces.errors import Problem
-from sync.addresses import unsafe_segment
+from sync.addresses import unsafe_path
 from sync.errors import SyncFailed
 from sync.inventory import Change, Entry, Inventory
 from sync.layouts import Kind, Placed, detect, folded, place, selected
@@ -104,8 +104,8 @@ def advance(
     differs = {change.path: change.entry for change in found}
     for path in inventory.held:
         if path not in differs:
-            item = inventory.by_path[path]
-            differs[path] = Entry(path, item.mode, item.seen) if item.seen is not None else None
+            held = inventory.by_path[path]
+            differs[path] = Entry(path, held.mode, held.seen) if held.seen is not None else None
     added = 0
     for path, entry in differs.items():
         item = inventory.by_path.get(path)
@@ -159,12 +159,10 @@ def _placed_before(source: GitSource, path: str, layout: Layout, kind: str, name
 
 
 def _entry_problems(source: GitSource, entry: Entry, placed: Placed) -> tuple[Problem, ...]:
-    parts = entry.path.split("/")
-    for part in parts:
-        why = unsafe_segment(part)
-        if why:
-            return (_problem("G036", f"the path {why}"),)
-    if len(parts) > MAX_DEPTH:
+    why = unsafe_path(entry.path)
+    if why:
+        return (_problem("G036", f"the path {why}"),)
+    if entry.path.count("/") >= MAX_DEPTH:
         return (_problem("G036", f"deeper than {MAX_DEPTH} folders"),)
     if entry.mode == "120000":
         return (_problem("G031", "a symbolic link, which is never followed", "commit the file itself"),)

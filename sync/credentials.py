@@ -28,6 +28,10 @@ esac
 """
 
 
+_PREPARED: set[Path] = set()
+"""Folders this process has looked at; one that was removed meanwhile is made again."""
+
+
 @dataclass(slots=True)
 class Access:
     """What one network command needs: variables, inherited descriptors, and the secrets to hide in its output."""
@@ -41,6 +45,15 @@ class Access:
 def prepare_folder(settings: Settings) -> None:
     """Make the private folder that holds mirrors, an empty home and the askpass program (0700, ours)."""
     folder = settings.mirror_dir
+    if folder in _PREPARED and (folder / "home").is_dir():
+        return
+    try:
+        _prepare(folder)
+    except OSError as error:
+        raise SyncFailed("Mirror", f"the mirror folder {folder} cannot be made: {error.strerror}") from error
+
+
+def _prepare(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     status = folder.stat()
     if status.st_uid != os.geteuid():
@@ -54,6 +67,7 @@ def prepare_folder(settings: Settings) -> None:
         fresh.write_text(_ASKPASS, encoding="ascii")
         fresh.chmod(0o700)
         fresh.replace(program)
+    _PREPARED.add(folder)
 
 
 def base_environment(settings: Settings, mirror: Path | None, config: list[tuple[str, str]]) -> dict[str, str]:

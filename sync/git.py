@@ -6,6 +6,7 @@ What is asked of git, and what the answers mean, is in ``sync.mirror``. See ``do
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import resource
@@ -27,8 +28,10 @@ SEARCH = ("/usr/bin", "/usr/local/bin", "/bin")
 STDERR_LIMIT = 64 * 1024
 OUTPUT_LIMIT = 256 * 1024 * 1024
 ADDRESS_SPACE = 16 * 1024**3
-CHUNK = 700
-"""Requests written to ``cat-file`` before its answers are read: below the 64 KiB of a pipe, so nobody waits."""
+CHUNK = 300
+"""Requests written to ``cat-file`` at a time. Two such lots fit into a pipe, so that neither side waits for ever."""
+PIPE_BYTES = 1024 * 1024
+F_SETPIPE_SZ = 1031
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +189,7 @@ _CLASSES: tuple[tuple[str, str], ...] = (
     ("RefMissing", r"couldn't find remote ref|not our ref|no such remote ref|upload-pack: not our ref"),
     (
         "NotFound",
-        r"repository not found|returned error: 404|does not appear to be a git repository|not a git repository",
+        r"repository (not found|'.*' not found)|returned error: 404|does not appear to be a git repository",
     ),
     ("TLS", r"ssl certificate problem|certificate verif|gnutls_handshake|ssl_connect|ssl routines|self[- ]signed"),
     ("Mirror", r"no space left on device|read-only file system|disk quota exceeded|unable to write file"),
@@ -239,6 +242,9 @@ class Objects:
             [program, "cat-file", "--batch-command", "--buffer"], environment, cwd, istream=subprocess.PIPE
         )
         limit(self._process, file_bytes=1024 * 1024, cpu_s=int(timeout_s) + 60)
+        assert self._process.stdout is not None
+        with contextlib.suppress(OSError):  # a wish: many users may have used up their share
+            fcntl.fcntl(self._process.stdout, F_SETPIPE_SZ, PIPE_BYTES)
         # The reader below blocks: a mirror on a hung disk must not hold the lease for ever.
         self._watchdog = threading.Timer(timeout_s, kill_group, (self._process,))
         self._watchdog.daemon = True
@@ -261,28 +267,30 @@ class Objects:
 
     def info(self, names: Sequence[str]) -> list[Info | None]:
         """Id, type and size of each object; None for one that does not exist."""
-        found: list[Info | None] = []
-        for start in range(0, len(names), CHUNK):
-            part = names[start : start + CHUNK]
-            self._ask("info", part)
-            found.extend(self._header() for _ in part)
-        return found
+        return [self._header() for _ in self._asked("info", names)]
 
     def read(self, oids: Sequence[str]) -> Iterator[bytes]:
         """The content of each object, in order, one at a time in memory. Raises ``MirrorBroken``."""
-        for start in range(0, len(oids), CHUNK):
-            part = oids[start : start + CHUNK]
-            self._ask("contents", part)
-            for oid in part:
-                header = self._header()
-                if header is None:
-                    raise MirrorBroken(f"object {oid} is missing from the mirror")
-                stdout = self._process.stdout
-                assert stdout is not None
-                data = stdout.read(header.size + 1)
-                if len(data) != header.size + 1:
-                    raise MirrorBroken(f"object {oid} cannot be read: {self._last_words()}")
-                yield data[:-1]
+        stdout = self._process.stdout
+        assert stdout is not None
+        for oid in self._asked("contents", oids):
+            header = self._header()
+            if header is None:
+                raise MirrorBroken(f"object {oid} is missing from the mirror")
+            data = stdout.read(header.size + 1)
+            if len(data) != header.size + 1:
+                raise MirrorBroken(f"object {oid} cannot be read: {self._last_words()}")
+            yield data[:-1]
+
+    def _asked(self, command: str, names: Sequence[str]) -> Iterator[str]:
+        """Each name when its answer is due; the next lot is asked for before, so that git reads while we parse."""
+        lots = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
+        for index, lot in enumerate(lots):
+            if index == 0:
+                self._ask(command, lot)
+            if index + 1 < len(lots):
+                self._ask(command, lots[index + 1])
+            yield from lot
 
     def _ask(self, command: str, names: Sequence[str]) -> None:
         stdin = self._process.stdin

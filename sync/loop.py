@@ -20,7 +20,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from namespaces.errors import LannerError, Unavailable
+from namespaces.errors import Conflict, LannerError, Unavailable
 from namespaces.ids import new_id
 from namespaces.store import leases
 from namespaces.store.leases import Lease
@@ -29,7 +29,8 @@ from sync import pace, requests, store
 from sync.apply import put_events
 from sync.errors import Overtaken, Stopped, SyncFailed
 from sync.model import GitSource, State, SyncRun
-from sync.passes import SHAPE_REASONS, Outcome, SourceSync, Tools, Wish
+from sync.passes import SHAPE_REASONS, Outcome, SourceSync, Wish
+from sync.survey import Tools
 
 log = logging.getLogger("lanner.sync")
 
@@ -230,17 +231,24 @@ class SyncLoop:
             self._not_before[name] = tools.clock.monotonic() + BUSY_S
             return None
         asked = requests.pending(row)
+        promised = (row.request_run or "") if asked else ""
+        if asked is not None:
+            tools.database.write(lambda tx: requests.take(tx, name, row.requested_at))
+            if tools.database.read(lambda c: store.has_run(c, promised)):
+                promised = ""  # the pass that had this request was killed after its commit
         now = tools.clock.now()
         whole = row.full_at is not None and now - row.full_at > pace.WHOLE_TREE
         wish = Wish(
             trigger=row.request_trigger if asked else "poll",
             requested_by=row.requested_by if asked else "",
             full=bool(asked and row.request_full) or whole,
-            run_id=(row.request_run or "") if asked else "",
+            run_id=promised,
         )
         try:
             outcome = sync.sync(wish, lease)
-        except Overtaken as lost:
+        except Conflict as lost:
+            if lost.code != Overtaken.code:
+                raise
             self._leases.pop(name, None)
             run: SyncRun | None = self._lost(sync, wish, row, lost)
         except SyncFailed as failure:
@@ -307,7 +315,7 @@ class SyncLoop:
         self.health.counters["lanner_git_sync_total", name, "failed"] += 1
         return run
 
-    def _lost(self, sync: SourceSync, wish: Wish, row: Any, lost: Overtaken) -> SyncRun:
+    def _lost(self, sync: SourceSync, wish: Wish, row: Any, lost: Conflict) -> SyncRun:
         """Another process was faster: nothing was written, and the request stays for whoever leads now."""
         name, now = sync.source.name, self._tools.clock.now()
         blank = self._blank(sync, wish, row, "lost_lease", now)

@@ -45,6 +45,8 @@ class State(StrEnum):
     DEGRADED = "Degraded"
     OUT_OF_SYNC = "OutOfSync"
     SYNCED = "Synced"
+    RELEASED = "Released"
+    """No longer configured: its flows stay, nobody owns them any more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,8 @@ class Situation:
     inventory: Inventory
     contents: Mapping[str, Parsed | Digest]
     registry: Mapping[Key, Fact]
+    same: frozenset[str] = frozenset()
+    """Paths whose flow text is, but for line ends, what the registry holds already."""
     renames: Mapping[str, str] = field(default_factory=dict)
     """New path to old path where git sees likeness."""
     rewritten: bool = False
@@ -204,7 +206,7 @@ def _arrival(
         renamed_from = f"{old.namespace}.{old.key}"
     elif not exists:
         action = "create"
-    elif isinstance(content, Parsed) and fact is not None and content.checksum == fact.checksum:
+    elif c.path in situation.same:
         action = "move" if old is not None and old.path != c.path else "unchanged"
     elif isinstance(content, Digest) and fact is not None and content.sha256 == fact.checksum and not c.mode_changed:
         action = "unchanged"

@@ -47,7 +47,6 @@ class Parsed:
     namespace: str
     id: str
     text: str
-    checksum: str
     flow: Flow | None
     problems: tuple[Problem, ...]
     references: tuple[tuple[str, str], ...] = ()
@@ -71,11 +70,10 @@ class Digest:
 class Reader:
     """Parses flows, remembering results by (blob id, namespace hint)."""
 
-    def __init__(self, read: Read, version: str, checksum: Callable[[str], str]) -> None:
+    def __init__(self, read: Read, version: str) -> None:
         """``version`` changes when the same bytes may read differently: parser, task types, settings."""
         self._read = read
         self.version = version
-        self._checksum = checksum
         self._cache: OrderedDict[tuple[str, str | None], Parsed] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
@@ -101,14 +99,14 @@ class Reader:
     def _parse(self, data: bytes, namespace: str | None) -> Parsed:
         if data.startswith(LFS):
             problem = Problem("G035", "a Git LFS pointer, not a flow", line=1, column=1, hint="keep flows out of LFS")
-            return Parsed("", "", "", "", None, (problem,))
+            return Parsed("", "", "", None, (problem,))
         try:
             reading = self._read(data, namespace)
         except Exception as error:
             # Whatever a file does to the parser stays with that file.
             log.exception("the reader failed", extra={"action": "reader_failed"})
             problem = Problem("G020", f"the reader failed on this file: {type(error).__name__}", line=1, column=1)
-            return Parsed("", "", "", "", None, (problem,))
+            return Parsed("", "", "", None, (problem,))
         text = data.decode("utf-8", "replace")
         value = reading.document.value
         written = value if isinstance(value, dict) else {}
@@ -119,7 +117,6 @@ class Reader:
             namespace=str(named) if named is not None else namespace or "",
             id=str(flow_id) if flow_id is not None else "",
             text=text,
-            checksum=self._checksum(text),
             flow=slim(flow) if flow is not None else None,
             problems=(*problems, *_lint(text)),
             references=tuple(_references(flow)) if flow is not None else (),

@@ -17,7 +17,6 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from namespaces import revisions
 from namespaces.audit import Entry, append
 from namespaces.clock import Clock
 from namespaces.errors import ConfigurationError, Conflict, Forbidden, InvalidInput, NotFound
@@ -33,9 +32,9 @@ from sync.hooks import HookAnswer, Hooks
 from sync.loop import GIT_TOPIC, SyncLoop
 from sync.mirror import Mirror
 from sync.model import MIB, GitSource, ItemView, Ref, Settings, State, Status, SyncResult, SyncRun
-from sync.passes import Tools
 from sync.plan import Plan
 from sync.reading import Reader
+from sync.survey import Tools
 
 PARSER_VERSION = "1"
 """Raised when the same text may read differently: every file is then read again once."""
@@ -82,7 +81,7 @@ class SyncService:
             Tools(
                 database=database,
                 clock=clock,
-                reader=Reader(read, _version(catalog, options), revisions.checksum),
+                reader=Reader(read, _version(catalog, options)),
                 settings=self._settings,
                 rules=self._rules,
                 stop=threading.Event(),
@@ -256,7 +255,7 @@ class SyncService:
         """
         run_id = self.request(name, full=full, by=by, trigger=trigger)
         if not self._loop.started:
-            return self._loop.pass_over(name)
+            return self.poll(name)
         deadline = self._clock.monotonic() + (120.0 if wait is None else wait)
         while True:
             seen = self._nudges.seen(GIT_TOPIC)
@@ -267,6 +266,10 @@ class SyncService:
                 if left <= 0:
                     return None
                 self._nudges.wait(GIT_TOPIC, seen, min(left, 0.5))
+
+    def poll(self, name: str) -> SyncRun | None:
+        """One pass in the calling thread, as the loop does it; None when nothing was to be done."""
+        return self._loop.pass_over(name)
 
     def plan(self, name: str, ref: str | None = None) -> Plan:
         """The plan for a branch, full ref name or commit id (None: what is followed). Changes nothing.

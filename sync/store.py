@@ -35,8 +35,7 @@ BULK = 2_000
 
 IN_PROGRESS_S = 60
 """A commit seen so long ago and not applied yet shows as out of sync."""
-RELEASED = "Released"
-"""State of a source that is no longer configured: its flows stay, nobody owns them any more."""
+RELEASED = State.RELEASED
 
 
 def register(tx: Connection, sources: Sequence[GitSource], *, origin: str, now: datetime) -> None:
@@ -46,7 +45,9 @@ def register(tx: Connection, sources: Sequence[GitSource], *, origin: str, now: 
         old = rows.pop(source.name, None)
         values: dict[str, Any] = {"origin": origin, "config": dict(source.written)}
         if old is None:
-            tx.execute(sa.insert(source_table).values(name=source.name, requested_at=now, **values))
+            tx.execute(
+                sa.insert(source_table).values(name=source.name, requested_at=now, request_trigger="start", **values)
+            )
             continue
         if old.origin == origin and old.config == values["config"] and old.state != RELEASED:
             continue
@@ -195,7 +196,7 @@ def status_of(
     lag = None
     if row.seen_commit and row.seen_commit != row.applied_commit and row.seen_at:
         lag = max((now - row.seen_at).total_seconds(), 0.0)
-    state, reason = row.state, row.reason or ""
+    state, reason = State(row.state), row.reason or ""
     if state in (State.SYNCED, State.UNKNOWN) and lag is not None and lag > IN_PROGRESS_S:
         state, reason = State.OUT_OF_SYNC, "InProgress"
     return Status(
@@ -207,7 +208,7 @@ def status_of(
         state=state,
         reason=reason,
         message=row.message or "",
-        stale=row.state != State.ERROR and row.fail_count > 0,
+        stale=state is not State.ERROR and row.fail_count > 0,
         paused=bool(row.paused),
         origin=row.origin,
         namespaces=tuple(config.get("namespaces", ())),
@@ -283,6 +284,10 @@ def run_of(connection: Connection, run_id: str) -> SyncRun:
     if row is None:
         raise NotFound(f"there is no sync run '{run_id}'")
     return _run(row)
+
+
+def has_run(connection: Connection, run_id: str) -> bool:
+    return connection.execute(sa.select(run_table.c.id).where(run_table.c.id == run_id)).first() is not None
 
 
 def _run(row: Any) -> SyncRun:

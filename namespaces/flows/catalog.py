@@ -6,7 +6,7 @@ Holds declarations only; what runs is found by the runner from the same class.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
@@ -88,16 +88,21 @@ class TypeEntry:
         assert isinstance(validator, SchemaValidator)
         return validator.validate_python
 
-    def check(self, values: dict[str, Any]) -> list[Any]:
-        """Pydantic's findings about the properties as written; empty when they fit."""
+    def check(
+        self, values: dict[str, Any], text_at: Callable[[tuple[Any, ...], Any], str] | None = None
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """Pydantic's findings about the properties as written, none when they fit; and the properties.
+
+        Numbers and booleans where the type wants text come back as text; ``text_at`` knows how they were written.
+        """
         try:
             self._validate(values, by_alias=True, by_name=False)
         except ValidationError as error:
-            repaired = as_text_where_wanted(values, error)
+            repaired = as_text_where_wanted(values, error, text_at)
             if repaired is None:
-                return error.errors(include_url=False)
-            return self.check(repaired)
-        return []
+                return error.errors(include_url=False), values
+            return self.check(repaired, text_at)
+        return [], values
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

@@ -55,6 +55,7 @@ INPUT_COMMON = frozenset(
 )
 _OLDER_TYPES = frozenset({"BOOLEAN", "ENUM"})
 _NEWER_TYPES = frozenset({"FORM", "OBJECT", "TABLE", "ION", "REUSABLE_INPUTS"})
+_WRITTEN_AS_TEXT = frozenset({"STRING", "SECRET", "SELECT", "ENUM", "URI", "EMAIL", "DATE", "TIME", "DATETIME"})
 _NOT_IN_OBJECT = frozenset({"OBJECT", "TABLE", "ARRAY", "FORM", "FILE", "SECRET", "JSON", "ION", "YAML"})
 
 
@@ -127,6 +128,8 @@ def _read_input(scope: Scope, item: dict[str, Any], place: Path, inside: str) ->
         check(scope, properties, item, place)
     if inside:
         _inside(findings, kind, item, place, inside)
+    if kind in _WRITTEN_AS_TEXT and isinstance(common["defaults"], bool | float):
+        common["defaults"] = findings.text_at((*place, "defaults"), common["defaults"])
     return Input(id=name, type=kind, properties=properties, written=item, **common)
 
 
@@ -259,7 +262,7 @@ def _item_type(scope: Scope, properties: dict[str, Any], place: Path) -> None:
     kind = properties.get("itemType")
     if kind == "ARRAY":
         scope.findings.error("F017", (*place, "itemType"), "`itemType` cannot be `ARRAY`")
-    elif kind is not None and kind not in INPUT_TYPES:
+    elif kind is not None and not (isinstance(kind, str) and kind in INPUT_TYPES):
         near = did_you_mean(str(kind), INPUT_TYPES)
         scope.findings.error("F002", (*place, "itemType"), f"Invalid type: {kind}{near}")
 
@@ -294,7 +297,7 @@ def _choice_defaults(findings: Findings, properties: dict[str, Any], item: dict[
     for one in defaults if isinstance(defaults, list) else [defaults]:
         if isinstance(one, dict | list) or is_expression(one):
             continue
-        text = scalars.scalar_text(one)
+        text = findings.text_at((*place, "defaults"), one)
         if text not in values and not (item["type"] == "MULTISELECT" and text.lstrip().startswith("[")):
             shown = ", ".join(values)
             findings.error("F005", (*place, "defaults"), f"it must match the values `[{shown}]`, but is {text!r}")
@@ -392,7 +395,7 @@ def read_flow_outputs(scope: Scope, value: Any, path: Path) -> tuple[FlowOutput,
 
 def read_label_pairs(scope: Scope, value: Any, path: Path, *, of_flow: bool = False) -> Pairs:
     """Labels in any form as pairs; ``system.*`` is refused."""
-    pairs, faults = read_labels(value)
+    pairs, faults = read_labels(value, lambda place, item: scope.findings.text_at((*path, *place), item))
     for fault in (*faults, *system_faults(pairs, of_flow=of_flow)):
         place = path if fault.place is None else (*path, fault.place)
         if fault.warning:

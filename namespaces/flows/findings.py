@@ -16,7 +16,8 @@ UNREADABLE = "G004"
 class Findings:
     """Gathers findings while a document is read; positions are only looked up when there are any."""
 
-    def __init__(self) -> None:
+    def __init__(self, document: Document | None = None) -> None:
+        self._document = document
         self._found: list[tuple[Severity, str, Path, str, str]] = []
         self.failed = False
 
@@ -29,6 +30,10 @@ class Findings:
 
     def info(self, code: str, path: Path, message: str, hint: str = "") -> None:
         self._found.append((Severity.INFO, code, path, message, hint))
+
+    def text_at(self, path: Path, value: Any) -> str:
+        """A scalar as it was written."""
+        return scalar_text(value) if self._document is None else self._document.text_at(path, value)
 
     def required(self, path: Path, words: str = "must not be null") -> None:
         self.error("F004", path, words)
@@ -49,7 +54,7 @@ class Findings:
             return document.problems
         located = []
         for severity, code, path, message, hint in self._found:
-            line, column = document.position(path) if path else (0, 0)
+            line, column = document.position(path)
             located.append(Problem(code, message, path_text(path), line, column, severity=severity, hint=hint))
         located.sort(key=lambda p: (p.line == 0, p.line, p.column))
         return (*document.problems, *located)

@@ -85,7 +85,9 @@ def read_flow(
     """
     document = read_yaml(text)
     if not document.ok:
-        return Reading(None, document.problems, document)
+        document = replace(document, problems=tuple(_in_kestras_words(p) for p in document.problems))
+        if document.value is None:
+            return Reading(None, document.problems, document)
     return read_document(
         document,
         catalog,
@@ -107,8 +109,8 @@ def read_document(
     language_unmarked: int = 1,
     strict: int | None = None,
 ) -> Reading:
-    """As ``read_flow``, for a document that was read already (``document.ok``)."""
-    findings = Findings()
+    """As ``read_flow``, for a document that was read already; its own problems are kept."""
+    findings = Findings(document)
     value = document.value
     if not isinstance(value, dict):
         findings.error("F001", (), "Illegal flow source: expected a mapping with id, namespace, tasks")
@@ -128,6 +130,12 @@ def read_document(
     return Reading(None if findings.failed or not document.ok else flow, problems, document)
 
 
+def _in_kestras_words(problem: Problem) -> Problem:
+    if problem.severity is not Severity.ERROR:
+        return problem
+    return replace(problem, message=f"Illegal flow source: {problem.message}")
+
+
 def read_task(text: str | bytes, catalog: Catalog) -> TaskReading:
     """One task by itself: the editor's check and ``TemplatedTask``."""
     return _alone(text, catalog, tasks_.read_task)
@@ -142,7 +150,7 @@ def _alone(text: str | bytes, catalog: Catalog, read: Callable[[Scope, Any, Path
     document = read_yaml(text)
     if not document.ok:
         return TaskReading(None, document.problems)
-    scope = Scope(catalog, Findings())
+    scope = Scope(catalog, Findings(document))
     found = read(scope, document.value, ())
     check_task_ids(scope)
     problems = scope.findings.problems(document)
@@ -365,7 +373,8 @@ def _has_property(kind: str, properties: frozenset[str], key: str) -> bool:
 def _unused_defaults(scope: Scope, value: dict[str, Any]) -> None:
     assert scope.defaults is not None
     for key in ("pluginDefaults", "taskDefaults"):
-        for index, item in enumerate(value.get(key) or []):
+        written = value.get(key)
+        for index, item in enumerate(written if isinstance(written, list) else ()):
             if isinstance(item, dict) and isinstance(item.get("type"), str) and item["type"] not in scope.defaults.used:
                 message = f"no task, trigger, condition or task runner has the type {item['type']}"
                 scope.findings.warning("F109", (key, index, "type"), message)

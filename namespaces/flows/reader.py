@@ -32,23 +32,6 @@ _CORE_SCALARS = {_CORE + name for name in ("str", "int", "float", "bool", "null"
 _NO_VALUE = object()
 
 
-class Float(float):
-    """A decimal number that remembers how it was written, because ``1.10`` is ``"1.10"`` where text is wanted.
-
-    Only made when ``str(number)`` is not the text as written; whole numbers always are, or stay text.
-    """
-
-    text: str
-
-    def __new__(cls, text: str) -> Float:
-        made = super().__new__(cls, text)
-        made.text = text
-        return made
-
-    def __getnewargs__(self) -> tuple[str]:  # type: ignore[override]
-        return (self.text,)
-
-
 def _any_case(word: str) -> list[str]:
     return ["".join(letters) for letters in product(*((c, c.upper()) for c in word))]
 
@@ -75,22 +58,18 @@ def plain_scalar(text: str) -> str | int | float | bool | None:
             return int(text)
         if _DECIMAL.fullmatch(text):
             number = float(text)
-            if number in (float("inf"), float("-inf")):
-                return text
-            return number if repr(number) == text else Float(text)
+            return text if number in (float("inf"), float("-inf")) else number
     return text
 
 
 def scalar_text(value: object) -> str:
-    """The text of a scalar as it was written (booleans in lower case)."""
+    """A scalar as text; how it was written is known to ``Document.text_at`` only."""
     if isinstance(value, str):
         return value
     if value is True:
         return "true"
     if value is False:
         return "false"
-    if isinstance(value, Float):
-        return value.text
     return "" if value is None else str(value)
 
 
@@ -123,14 +102,26 @@ class Document:
             path = path[:-1]
         return positions.get(path, (1, 1))
 
-    @cached_property
+    def text_at(self, path: Path, value: Any) -> str:
+        """The scalar ``value`` at ``path`` as it was written: ``1.10`` and not ``1.1``, where text is wanted."""
+        if type(value) is float or type(value) is bool:
+            written = self._detailed.texts.get(path)
+            if written is not None and plain_scalar(written) == value:
+                return written
+        return scalar_text(value)
+
+    @property
     def _positions(self) -> dict[Path, tuple[int, int]]:
+        return self._detailed.positions or {}
+
+    @cached_property
+    def _detailed(self) -> _Builder:
         # A second pass, only paid by files with findings: recording marks would slow down every file.
         builder = _Builder(self.text, positions={})
         # A fault is already in `problems`; what was seen before it has a position.
         with contextlib.suppress(_Refused, yaml.YAMLError, ValueError):
             builder.build()
-        return builder.positions or {}
+        return builder
 
 
 def read_yaml(data: bytes | str) -> Document:
@@ -222,6 +213,7 @@ class _Builder:
     def __init__(self, text: str, positions: dict[Path, tuple[int, int]] | None = None) -> None:
         self._parser = CParser(text)
         self.positions = positions
+        self.texts: dict[Path, str] = {}
         self.duplicates: list[tuple[str, Path, int, int, int]] = []
         self._anchors: dict[str, _Anchored | None] = {}
         self._aliases = 0
@@ -304,6 +296,8 @@ class _Builder:
                 continue
 
             # `value` is complete: hand it to what is open.
+            if positions is not None and (type(value) is float or type(value) is bool):
+                self._note_text(top, event, value)
             if top is None:
                 result = value
             elif type(top.items) is list:
@@ -322,6 +316,15 @@ class _Builder:
                 if top.key is not _SKIP:
                     top.items[top.key] = value
                 top.key = _NO_VALUE
+
+    def _note_text(self, top: _Open | None, event: Any, value: float | bool) -> None:
+        if event.__class__ is yaml.AliasEvent:
+            anchored = self._anchors.get(str(event.anchor))
+            text = anchored.text if anchored is not None else None
+        else:
+            text = event.value
+        if top is not None and text is not None and text != scalar_text(value):
+            self.texts[(*top.path, len(top.items) if type(top.items) is list else str(top.key))] = text
 
     def _key(self, top: _Open, text: str, event: Any, nodes: int) -> None:
         if text == "<<" and event.__class__ is yaml.ScalarEvent and not event.style and event.tag is None:

@@ -31,7 +31,7 @@ def text(findings: Findings, value: Any, path: Path) -> str | None:
     if isinstance(value, dict | list):
         findings.error(WRONG_TYPE, path, "must be text")
         return None
-    return None if value is None else scalar_text(value)
+    return None if value is None else findings.text_at(path, value)
 
 
 def boolean(findings: Findings, value: Any, path: Path, default: bool) -> bool:

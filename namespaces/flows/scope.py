@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import Any
 
 from namespaces.flows.catalog import Catalog, TypeEntry
 from namespaces.flows.defaults import Defaults
-from namespaces.flows.findings import Findings
+from namespaces.flows.findings import Findings, report
 from namespaces.flows.reader import Path
 
 
@@ -22,6 +24,14 @@ class Scope:
     """Markers of language 1 that were met, with the place of the first."""
     newer: dict[str, Path] = field(default_factory=dict)
     """Markers of language 2."""
+
+    def check(self, entry: TypeEntry, own: dict[str, Any], path: Path, shared: Collection[str]) -> dict[str, Any]:
+        """Check the properties of a type; findings go where they belong. Returns the properties, text made text."""
+        findings = self.findings
+        errors, fitting = entry.check(own, lambda place, value: findings.text_at((*path, *place), value))
+        if errors:
+            report(findings, errors, path, entry, shared)
+        return fitting
 
     def is_older(self, marker: str, path: Path) -> None:
         self.older.setdefault(marker, path)

@@ -11,7 +11,6 @@ from typing import Any
 
 from namespaces.flows import scalars
 from namespaces.flows.catalog import TypeEntry
-from namespaces.flows.findings import report
 from namespaces.flows.model import Retry, RetryBehavior, RetryType, Runnable, Task
 from namespaces.flows.reader import Path
 from namespaces.flows.scope import Scope
@@ -76,9 +75,7 @@ def read_task(scope: Scope, written: Any, path: Path) -> Task | None:
     own = read_common(scope, merged, path, common)
     if "taskRunner" in own and "taskRunner" in entry.properties:
         own["taskRunner"] = read_runner(scope, own["taskRunner"], (*path, "taskRunner"))
-    errors = entry.check(own)
-    if errors:
-        report(scope.findings, errors, path, entry, COMMON.keys())
+    own = scope.check(entry, own, path, COMMON.keys())
     if entry.kind == "task":
         if issubclass(entry.cls, ScriptProperties):
             _script_markers(scope, own, path)
@@ -343,10 +340,7 @@ def check_typed(scope: Scope, entry: TypeEntry, value: dict[str, Any], path: Pat
     if scope.defaults is not None:
         merged = scope.defaults.apply(entry.name, value, entry.properties)
     own = {k: v for k, v in merged.items() if v is not None and k not in also}
-    errors = entry.check(own)
-    if errors:
-        report(scope.findings, errors, path, entry, also)
-    return {**own, "type": entry.name}
+    return {**scope.check(entry, own, path, also), "type": entry.name}
 
 
 def _script_markers(scope: Scope, own: dict[str, Any], path: Path) -> None:

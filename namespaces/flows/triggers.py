@@ -7,7 +7,6 @@ from typing import Any
 from namespaces.flows import scalars
 from namespaces.flows.catalog import TypeEntry
 from namespaces.flows.declared import read_label_map
-from namespaces.flows.findings import report
 from namespaces.flows.model import Condition, Listener, Trigger
 from namespaces.flows.moments import read_instant, read_time, read_zone
 from namespaces.flows.reader import Path
@@ -76,9 +75,7 @@ def read_trigger(scope: Scope, written: Any, path: Path) -> Trigger | None:
     if scope.defaults is not None:
         merged = scope.defaults.apply(entry.name, written, (*TRIGGER_COMMON, *entry.properties))
     own = {k: v for k, v in merged.items() if k not in TRIGGER_COMMON and v is not None}
-    errors = entry.check(own)
-    if errors:
-        report(findings, errors, path, entry, TRIGGER_COMMON)
+    own = dict(scope.check(entry, own, path, TRIGGER_COMMON))
     common = _common(scope, merged, path)
     conditions = read_conditions(scope, merged.get("conditions"), (*path, "conditions"))
     for key in ("scheduleConditions", "multipleConditions"):
@@ -164,9 +161,7 @@ def _read_condition(scope: Scope, written: Any, path: Path) -> Condition | None:
     if scope.defaults is not None:
         merged = scope.defaults.apply(entry.name, written, entry.properties)
     own = {k: v for k, v in merged.items() if k not in ("type", "version") and v is not None}
-    errors = entry.check(own)
-    if errors:
-        report(scope.findings, errors, path, entry, ("type",))
+    own = scope.check(entry, own, path, ("type",))
     nested: tuple[Condition, ...] = ()
     for key, kind in entry.nested.items():
         if kind in ("conditions", "conditionMap"):

@@ -214,6 +214,7 @@ class PostgresDatabase:
         self._engine: Engine = sa.create_engine(
             url, pool_size=10, max_overflow=40, pool_pre_ping=True, isolation_level="READ COMMITTED"
         )
+        self._closed = False
         self._snapshots = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
     def read(self, work: Work[T]) -> T:
@@ -223,9 +224,12 @@ class PostgresDatabase:
         return self._try(self._engine, work)
 
     def close(self) -> None:
+        self._closed = True
         self._engine.dispose()
 
     def _try(self, engine: Engine, work: Work[T]) -> T:
+        if self._closed:
+            raise Unavailable("the database is closed")
         for attempt in range(RETRIES):
             try:
                 with engine.begin() as connection:

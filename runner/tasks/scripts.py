@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from runner.plugin import Output, RunFailed
 from runner.tasks import Implementation, files
 from runner.tasks.languages import DEFAULT_INTERPRETER, LANGUAGES, Language, fail_fast_line, interpreter, program
 from runner.tasks.protocol import Reading
+from runner.tasks.python_head import with_head
+from runner.worker.loglines import FLUSH_S
 from runner.worker.running import Running
 from runner.worker.supervisor import Script, ScriptResult, ScriptSpec
 from runner.worker.taskrunners.choice import Choice, choose
@@ -30,6 +33,8 @@ LONGEST_ARGUMENT = 100_000
 
 _READY_BELOW = 5_000
 """Lines that may wait for the database before the spool is read on."""
+
+_NOTED_AFTER_S = 1.0
 
 _CONTEXT_FILE = ".kestra-execution-context.json"
 _CONTEXT_ROOTS = ("inputs", "outputs", "vars", "labels", "trigger", "flow", "execution", "task", "taskrun")
@@ -91,7 +96,9 @@ class _Preparation:
 
     def script_file(self, text: str) -> str:
         """Beside the files it may import: in the working folder, hidden, gone before outputs are collected."""
-        return self.helper_file(self.language.extension, _with_head(self.language.head, text))
+        return self.helper_file(
+            self.language.extension, with_head(self.language.head, text) if self.language.head else text
+        )
 
     def helper_file(self, extension: str, text: str) -> str:
         name = f".{self.context.task.id}{extension}"
@@ -191,7 +198,6 @@ def run(context: Running, task: ScriptProperties) -> Output:
     with context.services.slots.hold(context.flow.namespace, context.cancelled):
         script = context.services.spawner.spawn(spec)
         context.attach(script)
-        context.on_start({"taskRunner": after["runner"]})
         crash.reach("spawn.after_register")
         return _finish(context, script, after)
 
@@ -216,7 +222,27 @@ def _finish(context: Running, script: Script, after: Mapping[str, Any]) -> Outpu
     """Follow the script to its end and turn what it left into outputs."""
     logs = context.logs
     reading = Reading(logs.add)
-    script.follow(reading.frames, ready=lambda: logs.backlog < _READY_BELOW)
+    logs.by_hand()
+    begun = flushed = time.monotonic()
+    noted = False
+
+    def idle() -> bool:
+        """Pass lines on about every 0.1 s; note the runner once the script is no short one.
+
+        The claim made the attempt RUNNING, and its end brings the same details: a short script needs no commit
+        in between.
+        """
+        nonlocal noted, flushed
+        now = time.monotonic()
+        if logs.backlog and now - flushed >= FLUSH_S:
+            logs.flush()
+            flushed = now
+        if not noted and now - begun >= _NOTED_AFTER_S:
+            noted = True
+            context.note({"taskRunner": after["runner"]})
+        return not noted or logs.backlog > 0
+
+    script.follow(reading.frames, idle, ready=lambda: logs.backlog < _READY_BELOW)
     result = script.result()
     context.metrics.extend(reading.metrics)
     info: dict[str, Any] = {"taskRunner": after["runner"], "isolation": result.isolation}
@@ -276,25 +302,6 @@ def _quoted(words: Sequence[str]) -> str:
     import shlex
 
     return shlex.join(words)
-
-
-def _with_head(head: str, text: str) -> str:
-    """The script with a line of ours in front, on the line of its first statement so that line numbers stay."""
-    if not head:
-        return text
-    first, newline, rest = text.partition("\n")
-    if first.startswith(("#!", "# -*-", "#")):
-        return f"{first}{newline}{_with_head(head, rest)}" if newline else text
-    if first.lstrip().startswith(("from __future__", '"""', "'''")) or first[:1].isspace():
-        return text
-    return f"{head}; {text}" if _simple(first) else f"{head}\n{text}"
-
-
-def _simple(statement: str) -> bool:
-    """Whether another statement may stand before this one on the same line."""
-    word = statement.lstrip().partition(" ")[0].partition("(")[0].rstrip(":")
-    compound = {"if", "for", "while", "with", "def", "class", "try", "async", "match", "@", ""}
-    return word not in compound and not statement.startswith("@")
 
 
 _IMPLEMENTATION = Implementation(run=run, prepare=prepare)

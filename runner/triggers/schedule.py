@@ -169,9 +169,7 @@ def first(rules: Rules, now: datetime) -> ScheduleState:
     return ScheduleState(watermark=now, next_at=rules.slots.next(now))
 
 
-def decide(
-    rules: Rules, state: ScheduleState, now: datetime, *, watching_since: datetime, limit: int = 100
-) -> Outcome:
+def decide(rules: Rules, state: ScheduleState, now: datetime, *, watching_since: datetime, limit: int = 100) -> Outcome:
     """Decide what is due at ``now``: about ``limit`` decisions at most, the rest at the next call.
 
     ``watching_since`` is the time from which a scheduler has looked at this trigger without a break: earlier slots
@@ -257,9 +255,7 @@ def iso(moment: datetime, zone: tzinfo) -> str:
     return text[:-6] + "Z" if text.endswith("+00:00") else text
 
 
-def _neighbour(
-    rules: Rules, slot: datetime, step: Callable[[datetime], datetime | None]
-) -> datetime | None:
+def _neighbour(rules: Rules, slot: datetime, step: Callable[[datetime], datetime | None]) -> datetime | None:
     found = step(slot)
     tries = CHEAP_TRIES if rules.cheap else TRIES
     while found is not None and rules.test is not None and not rules.test(found).holds:
@@ -291,9 +287,7 @@ def _end_backfill(state: ScheduleState, now: datetime) -> ScheduleState:
     return replace(state, backfill=None, eligible=eligible)
 
 
-def _go_back(
-    rules: Rules, state: ScheduleState, now: datetime, decisions: list[Decision], limit: int
-) -> ScheduleState:
+def _go_back(rules: Rules, state: ScheduleState, now: datetime, decisions: list[Decision], limit: int) -> ScheduleState:
     """The next slots of a backfill up to the first that starts, for one runs at a time."""
     backfill = state.backfill
     assert backfill is not None
@@ -381,9 +375,7 @@ def _skip(
     return state
 
 
-def _go_on(
-    rules: Rules, state: ScheduleState, now: datetime, decisions: list[Decision], limit: int
-) -> ScheduleState:
+def _go_on(rules: Rules, state: ScheduleState, now: datetime, decisions: list[Decision], limit: int) -> ScheduleState:
     """Fire what is due and left, in order."""
     while len(decisions) < limit:
         slot = _next(rules, state)

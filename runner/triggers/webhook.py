@@ -141,9 +141,7 @@ def fits(given: str, wanted: Sequence[bytes]) -> int | None:
     return found
 
 
-def signed(
-    scheme: str, secrets: Iterable[str], request: WebhookRequest, *, header: str | None, now_s: float
-) -> bool:
+def signed(scheme: str, secrets: Iterable[str], request: WebhookRequest, *, header: str | None, now_s: float) -> bool:
     """Whether the raw body carries a valid signature with one of the secrets; empty secrets never fit.
 
     ``header`` replaces the scheme's usual header name. ``now_s`` is Unix time, for the schemes that sign one.
@@ -153,7 +151,8 @@ def signed(
         return False
     usable = [secret for secret in secrets if secret]
     check = {"github": _github, "gitlab": _gitlab, "stripe": _stripe, "standard": _standard, "generic": _generic}
-    return any([check[scheme](value, secret, request, now_s) for secret in usable])
+    # Lists, not generators: every secret is tried, so that time tells nothing about which one fits.
+    return any([check[scheme](value, secret, request, now_s) for secret in usable])  # noqa: C419
 
 
 def _mac(secret: bytes, content: bytes) -> bytes:
@@ -175,7 +174,7 @@ def _stripe(value: str, secret: str, request: WebhookRequest, now_s: float) -> b
     if not _fresh(stamp, now_s):
         return False
     expected = _mac(secret.encode(), f"{stamp}.".encode() + request.body).hex()
-    return any([_equal(v, expected) for k, _, v in pairs if k == "v1"])
+    return any(_equal(v, expected) for k, _, v in pairs if k == "v1")
 
 
 def _standard(value: str, secret: str, request: WebhookRequest, now_s: float) -> bool:
@@ -189,7 +188,7 @@ def _standard(value: str, secret: str, request: WebhookRequest, now_s: float) ->
     if not key:
         return False
     expected = base64.b64encode(_mac(key, f"{identity}.{stamp}.".encode() + request.body)).decode("ascii")
-    return any([_equal(part.removeprefix("v1,"), expected) for part in value.split() if part.startswith("v1,")])
+    return any(_equal(part.removeprefix("v1,"), expected) for part in value.split() if part.startswith("v1,"))
 
 
 def _generic(value: str, secret: str, request: WebhookRequest, now_s: float) -> bool:  # noqa: ARG001

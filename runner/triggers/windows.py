@@ -60,9 +60,9 @@ class Window:
         if held is not None:
             return held[1]
         day = moment.astimezone(self.zone).date()
-        for ahead in range(3):
+        for ahead in range(-1, 3):
             _, stop = self._of_day(datetime.combine(day + ahead * DAY, time()))
-            if stop >= moment:
+            if stop + timedelta(microseconds=1) > moment:
                 return stop + timedelta(microseconds=1)
         raise AssertionError("a daily window ends every day")
 
@@ -111,7 +111,7 @@ def of_preconditions(written: Mapping[str, Any] | None, zone: tzinfo) -> Window:
 
 
 def of_depends_on(written: Mapping[str, Any], zone: tzinfo) -> Window:
-    """``window`` of a 2.x Flow trigger: ``deadline``, ``from`` and ``to``, ``lookback``, else ``every`` and ``offset``."""
+    """``window`` of a 2.x Flow trigger: ``deadline``, ``from``/``to``, ``lookback``, else ``every``/``offset``."""
     if written.get("timezone"):
         zone = zone_of(str(written["timezone"]))
     if written.get("deadline") is not None:

@@ -40,7 +40,6 @@ SUPERVISOR_LOST = "supervisor_lost"
 
 ContextOf = Callable[[Claim], Seen]
 _LONGEST_PAUSE_S = 5.0
-_NOTED_AFTER_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +89,8 @@ class AttemptRunner:
         self.worker_id = worker_id
         self._context_of = context_of
         self._live: dict[tuple[str, int], Live] = {}
+        self._coming: dict[tuple[str, int], bool] = {}
+        """Attempts being claimed; True: killed meanwhile."""
         self._lock = threading.Lock()
 
     # -- from outside ----------------------------------------------------------------------------------------------
@@ -97,19 +98,29 @@ class AttemptRunner:
     def run(self, task_run_id: str, epoch: int) -> bool:
         """Claim this attempt and carry it out to its report. False when it was not there to be claimed."""
         key = (task_run_id, epoch)
-        if key in self._live:
-            return False
-        claim = self.reporter.claim(task_run_id, epoch, self.worker_id)
-        if claim is None:
-            return False
-        self._carry_out(claim)
-        return True
+        with self._lock:
+            if key in self._live or key in self._coming:
+                return False
+            self._coming[key] = False
+        try:
+            claim = self.reporter.claim(task_run_id, epoch, self.worker_id)
+            if claim is None:
+                return False
+            self._carry_out(claim)
+            return True
+        finally:
+            with self._lock:
+                self._coming.pop(key, None)
 
     def cancel(self, task_run_id: str, epoch: int) -> bool:
         """End this attempt; it reports its own end (KILLED, or how it ended by itself). False: it is not here."""
-        live = self._live.get((task_run_id, epoch))
-        if live is None:
-            return False
+        key = (task_run_id, epoch)
+        with self._lock:
+            live = self._live.get(key)
+            if live is None:
+                if key in self._coming:
+                    self._coming[key] = True
+                return key in self._coming
         live.killed = True
         live.interrupt()
         self._give_up_later(live)
@@ -126,6 +137,9 @@ class AttemptRunner:
         key = (claim.task_run.id, claim.epoch)
         with self._lock:
             self._live[key] = live
+            live.killed = self._coming.pop(key, False)
+        if live.killed:
+            live.interrupt()
         began = self.services.clock.now()
         try:
             if isinstance(claim.task, WorkingDirectory):
@@ -152,7 +166,6 @@ class AttemptRunner:
                 if adopted is None:
                     self.announce(claim, began, running)
                 outcome = self.perform(live, running, adopted)
-                running.ended = True
             self.drain(sink)
             self._report(live, running, outcome, began, sink)
         finally:
@@ -160,15 +173,9 @@ class AttemptRunner:
                 running.clean_up()
 
     def announce(self, claim: Claim, began: datetime, running: Running) -> None:
-        """Have what is known of a script's process noted on the attempt, if it runs for longer than a moment.
-
-        The claim made the attempt RUNNING already, and its end brings the same details: a short script needs no
-        commit in between.
-        """
+        """Arrange for what becomes known of a running script to be noted on the attempt."""
 
         def note(info: Mapping[str, Any]) -> None:
-            if running.script is None or running.ended:
-                return
             event = AttemptStarted(
                 at=began, task_run_id=claim.task_run.id, epoch=claim.epoch, info={"workerId": self.worker_id, **info}
             )
@@ -177,7 +184,7 @@ class AttemptRunner:
             except Unavailable as error:
                 log.warning("the start of attempt %s could not be noted: %s", claim.task_run.id, error)
 
-        running.on_start = lambda info: self.services.deadlines.after(_NOTED_AFTER_S, lambda: note(info))
+        running.note = note
 
     def sink(self, claim: Claim, masker: Masker, file: Path | None = None) -> LogSink:
         task = claim.task
@@ -223,6 +230,8 @@ class AttemptRunner:
     def perform(self, live: Live, running: Running, adopted: Script | None = None) -> Outcome:
         """Run the task in this thread, under its time limit. Never raises for what the task does."""
         sink, masker = running.logs, running.masker
+        if live.killed and adopted is None:
+            return Outcome(state=State.KILLED)
         alarm = None
         live.running.append(running)
         running.run_nested = lambda task: self._run_nested(live, running, task)
@@ -265,12 +274,14 @@ class AttemptRunner:
         claim = replace(outer.claim, task=task)
         inner = self.running(live, claim, outer.logs, outer.masker, outer.working_dir, outer.seen)
         inner.metrics = outer.metrics
-        inner.on_start = outer.on_start
+        inner.note = outer.note
         live.running.append(inner)
         try:
             return self._run_implementation(inner, None)
         finally:
             live.running.remove(inner)
+            outer.info.update(inner.info)
+            inner.hand_over(outer)
 
     def _checked(self, live: Live, running: Running, output: Output) -> Outcome:
         if live.timed_out:
@@ -418,6 +429,7 @@ class AttemptRunner:
                     child.kill()
                 state.discard()
             else:
+                self._coming[state.task_run_id, state.epoch] = False
                 work.append(functools.partial(self._carry_out, claim, child, state))
         for script in by_key.values():
             crash.reach("adopt.middle")
@@ -425,6 +437,7 @@ class AttemptRunner:
             if claim is None:
                 script.kill()
             else:
+                self._coming[script.key] = False
                 work.append(functools.partial(self._carry_out, claim, script))
         return work
 

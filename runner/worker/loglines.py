@@ -35,10 +35,10 @@ class Origin:
 
 
 def clean(message: str, limit: int) -> str:
-    """A message that every database takes: no NUL, at most ``limit`` characters."""
+    """A message that every database takes: no NUL, about ``limit`` characters (the supervisor's mark may follow)."""
     if "\0" in message:
         message = message.replace("\0", "\ufffd")
-    if len(message) > limit:
+    if len(message) > limit + 100:
         message = f"{message[:limit]} … [{len(message) - limit} characters cut]"
     return message
 
@@ -89,7 +89,6 @@ class LogSink:
         self._dropped = 0
         self._scheduled = False
         self._lock = threading.RLock()
-        self.errors = 0
 
     def add(self, level: str, message: str, at: datetime | None = None, seq: int | None = None) -> None:
         """One line. ``seq`` is set for script lines, which the supervisor has bounded already."""
@@ -109,6 +108,10 @@ class LogSink:
             elif self._later is not None and not self._scheduled:
                 self._scheduled = True
                 self._later(self.flush)
+
+    def by_hand(self) -> None:
+        """From now on whoever adds lines calls ``flush`` often enough."""
+        self._later = None
 
     @property
     def backlog(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -112,15 +114,15 @@ class Running:
         self.metrics: list[Metric] = []
         self.info: dict[str, Any] = {}
         self.timeout_s: float | None = None
-        self.ended = False
         self.block = False
         """Whether this is a child of a WorkingDirectory."""
         self.run_nested: Callable[[Task], Output] | None = None
         """Runs another task in this attempt's place (TemplatedTask)."""
-        self.on_start: Callable[[Mapping[str, Any]], object] = dict
-        """Called once the process of a script is registered."""
+        self.note: Callable[[Mapping[str, Any]], object] = dict
+        """Has what becomes known of a running script noted on its attempt."""
         self.seen = seen
         self._extra: dict[str, Any] = {}
+        self._home: Path | None = None
         self._folder = folder
         self._shared = folder is not None
         self._world: World | None = None
@@ -186,13 +188,16 @@ class Running:
     @property
     def home(self) -> Path:
         """The attempt's private folder (spool); ``work`` and ``tmp`` are inside."""
-        return self.services.spawner.folder(self.task_run_id, self.epoch)
+        if self._home is None:
+            self._home = self.services.spawner.folder(self.task_run_id, self.epoch)
+        return self._home
 
     @property
     def working_dir(self) -> Path:
         if self._folder is None:
             self._folder = self.home / "work"
-            self._folder.mkdir(mode=0o700, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(self._folder, 0o700)
         return self._folder
 
     @property
@@ -271,11 +276,15 @@ class Running:
         if script is not None:
             script.stop()
 
-    def clean_up(self) -> None:
-        """Remove what the attempt left on this host."""
+    def hand_over(self, outer: Running) -> None:
+        """Leave the script to the attempt around this task."""
         if self._script is not None:
+            outer._script, self._script = self._script, None
+
+    def clean_up(self) -> None:
+        """Remove what the attempt left on this host; its end has been recorded."""
+        if self._script is not None:
+            self._script.recorded()
             self._script.close()
             self._script = None
-        home = self.services.spawner.root / f"{self.task_run_id}-{self.epoch}"
-        if home.exists():
-            remove_folder(home)
+        remove_folder(self.services.spawner.root / f"{self.task_run_id}-{self.epoch}")

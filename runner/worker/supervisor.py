@@ -5,6 +5,7 @@ What happens between fork and the result is in ``bare``; what a script task is, 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -43,6 +44,8 @@ _PROGRAM = (
 
 _READ = 1 << 20
 _TRASH = ".gone-"
+_USUAL_FILES = ("spec.json", "pid", "log", "result.json", "result.json.tmp")
+_USUAL_FOLDERS = ("work", "tmp")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,21 +109,30 @@ class Script:
                     pass
         self._signal(signal.SIGTERM)
 
-    def follow(self, on_frames: OnFrames, ready: Callable[[], bool] = lambda: True) -> None:
-        """Hand every new line on until the script has ended. While ``ready`` says no, lines wait in the spool."""
+    def follow(
+        self, on_frames: OnFrames, idle: Callable[[], bool] = lambda: False, ready: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Hand every new line on until the script has ended.
+
+        ``idle`` is called after each look, and again within 0.1 s as long as it says True. While ``ready`` says no,
+        lines wait in the spool.
+        """
         if self._owner is not None:
-            self._follow_socket(self._owner, on_frames, ready)
+            self._follow_socket(self._owner, on_frames, idle, ready)
         else:
-            self._follow_files(on_frames, ready)
+            self._follow_files(on_frames, idle, ready)
         while True:
             if not ready():
                 time.sleep(POLL_S)
+                idle()
             elif frames := self._read():
                 on_frames(frames)
             else:
                 return
 
-    def _follow_socket(self, owner: socket.socket, on_frames: OnFrames, ready: Callable[[], bool]) -> None:
+    def _follow_socket(
+        self, owner: socket.socket, on_frames: OnFrames, idle: Callable[[], bool], ready: Callable[[], bool]
+    ) -> None:
         poll = select.poll()
         poll.register(owner, select.POLLIN | select.POLLHUP)
         behind = False
@@ -135,12 +147,14 @@ class Script:
                     self._told = data
                 if not words or end:
                     return
-            behind = not ready()
-            if not behind and (frames := self._read()):
+            behind = idle()
+            if not ready():
+                behind = True
+            elif frames := self._read():
                 on_frames(frames)
                 behind = True
 
-    def _follow_files(self, on_frames: OnFrames, ready: Callable[[], bool]) -> None:
+    def _follow_files(self, on_frames: OnFrames, idle: Callable[[], bool], ready: Callable[[], bool]) -> None:
         begun = time.monotonic()
         while not (self.folder / "result.json").exists():
             if ready() and (frames := self._read()):
@@ -149,6 +163,7 @@ class Script:
             if not self.alive() and (registered or time.monotonic() - begun > 1):
                 return
             time.sleep(POLL_S)
+            idle()
 
     def _read(self) -> list[Frame]:
         try:
@@ -235,8 +250,16 @@ class Script:
                 self._owner.close()
                 self._owner = None
 
+    def recorded(self) -> None:
+        """The end is in the database: the supervisor need not keep it."""
+        with self._lock:
+            if self._owner is not None:
+                with contextlib.suppress(OSError):
+                    self._owner.send(b"D", socket.MSG_NOSIGNAL)
+
     def discard(self) -> None:
         """Remove the spool with everything in it; the result has been recorded."""
+        self.recorded()
         self.close()
         remove_folder(self.folder)
 
@@ -301,8 +324,10 @@ class Spawner:
 
     def spawn(self, spec: ScriptSpec) -> Script:
         """Start the process and return at once. Raises ``Unavailable`` when no supervisor can be started."""
-        folder = self.folder(spec.task_run_id, spec.epoch)
+        folder = self.root / f"{spec.task_run_id}-{spec.epoch}"
         written = self._write_spec(folder, spec)
+        if self.user is not None:
+            self._give_away(folder, self.user)
         mine, theirs = socket.socketpair()
         try:
             with self._lock:
@@ -322,6 +347,14 @@ class Spawner:
             theirs.close()
         crash.reach("spawn.after_fork")
         return Script(folder, written, mine)
+
+    def _give_away(self, folder: Path, user: User) -> None:
+        """The script's own folders belong to the user it runs as; spool files stay ours."""
+        for top in folder.iterdir():
+            if top.is_dir():
+                for place, folders, files in os.walk(top):
+                    for name in (".", *folders, *files):
+                        os.chown(os.path.join(place, name), user.uid, user.gid, follow_symlinks=False)
 
     def _write_spec(self, folder: Path, spec: ScriptSpec) -> dict[str, Any]:
         limits = self.limits
@@ -437,13 +470,21 @@ class Spawner:
 
 def remove_folder(folder: Path) -> None:
     """Remove an attempt's folder. It is renamed first: a supervisor that still writes its result finds nothing."""
-    trash = folder.with_name(_TRASH + folder.name)
+    trash = f"{folder.parent}/{_TRASH}{folder.name}"
     try:
         os.rename(folder, trash)
     except FileNotFoundError:
         return
     except OSError:
-        trash = folder
-    shutil.rmtree(trash, ignore_errors=True)
-    if trash.exists():
-        shutil.rmtree(trash, ignore_errors=True)
+        trash = str(folder)
+    try:
+        for name in _USUAL_FILES:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{trash}/{name}")
+        for name in _USUAL_FOLDERS:
+            with contextlib.suppress(FileNotFoundError):
+                os.rmdir(f"{trash}/{name}")
+        os.rmdir(trash)
+    except OSError:  # there is more than a short script leaves
+        for _ in range(2):
+            shutil.rmtree(trash, ignore_errors=True)

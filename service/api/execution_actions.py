@@ -19,7 +19,7 @@ from service.api import executions
 from service.api.answers import answer, empty
 from service.api.bodies import text_body
 from service.api.context import flag, json_list, json_object, lanner, optional_number, required
-from service.api.executions import require_execution, shape_of, validated
+from service.api.executions import require_execution, shape_of
 from service.api.routes import Resource
 from service.api.uploads import FORM, MULTIPART, submitted
 from service.auth.principal import caller, require
@@ -95,14 +95,6 @@ def resume(execution_id: str) -> Response:
 def _name() -> str | None:
     principal = caller()
     return principal.name if principal is not None else None
-
-
-@resource.on("POST", *_both("resume/validate"))
-def validate_resume(execution_id: str) -> Response:
-    require_execution(execution_id)
-    with submitted() as given:
-        flow, resolved = lanner().executions.validate_resume(execution_id, given.inputs)
-    return answer(validated(flow, resolved))
 
 
 @resource.on("POST", *_both("resume-from-breakpoint"))
@@ -249,5 +241,3 @@ def _evaluated(execution_id: str, task_run_id: str | None) -> Response:
         return answer({"result": lanner().executions.evaluate(execution_id, text_body(), task_run_id)})
     except RenderError as error:
         return answer({"error": str(error), "stackTrace": f"{type(error).__name__}: {error}"})
-
-

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from flask import Response, request
 
-from namespaces.errors import Conflict, InvalidInput, LannerError, NotFound
+from namespaces.errors import Conflict, InvalidInput, NotFound
 from runner import queries
 from runner.engine.states import TERMINAL, State
 from service.api import filters
@@ -17,6 +18,7 @@ from service.api.execution_actions import label_body, state_word
 from service.api.executions import what_to_delete
 from service.api.routes import Resource
 
+log = logging.getLogger("lanner.api")
 resource = Resource("execution_bulk")
 
 Found = Sequence[tuple[str, str]]
@@ -52,9 +54,8 @@ def _each(action: str, found: Found, fit: Fit, do: Callable[[str], Any]) -> Resp
     for one, _ in found:
         try:
             do(one)
-        except (Conflict, NotFound, InvalidInput) as error:
-            if not isinstance(error, LannerError) or error.code in ("invalid_inputs", "idempotency_conflict"):
-                raise
+        except (Conflict, NotFound) as error:
+            log.info("bulk %s passed over %s: %s", action, one, error, extra={"action": "bulk_passed_over"})
     return bulk(len(found))
 
 

@@ -61,7 +61,11 @@ TRIGGERS: Flat = {
     "scope": ("scope", Op.IN),
 }
 KV: Flat = {"q": ("q", Op.EQUALS), "namespace": ("namespace", Op.EQUALS)}
-NAMESPACES: Flat = {"q": ("q", Op.EQUALS), "existing": ("existingOnly", Op.EQUALS), "existingOnly": ("existingOnly", Op.EQUALS)}
+NAMESPACES: Flat = {
+    "q": ("q", Op.EQUALS),
+    "existing": ("existingOnly", Op.EQUALS),
+    "existingOnly": ("existingOnly", Op.EQUALS),
+}
 
 
 def read(flat: Flat, now: datetime) -> Filters:

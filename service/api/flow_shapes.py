@@ -86,7 +86,11 @@ def for_execution(value: Flow) -> dict[str, Any]:
         "disabled": value.disabled,
         "deleted": False,
     }
-    for name, tasks in (("errors", value.errors), ("finally", value.finally_), ("afterExecution", value.after_execution)):
+    for name, tasks in (
+        ("errors", value.errors),
+        ("finally", value.finally_),
+        ("afterExecution", value.after_execution),
+    ):
         if tasks:
             shape[name] = _tasks(tasks)
     if value.variables:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from flask import Response, request
 from sqlalchemy.engine import Connection
@@ -34,7 +34,8 @@ Texts = Sequence[tuple[Flow, str]]
 def update_namespace(namespace: str) -> Response:
     """Upsert all documents; ``delete`` (the default!) removes the namespace's other flows, Git's spared."""
     texts = _valid(flow_texts(), namespace=namespace, override=flag("override"))
-    return _upsert(texts, lambda c: revisions.of_namespace(c, namespace) if flag("delete", True) else [])
+    removes = flag("delete", True)
+    return _upsert(texts, lambda c: revisions.of_namespace(c, namespace) if removes else [])
 
 
 @resource.on("POST", "/flows/bulk")
@@ -44,13 +45,16 @@ def update_all() -> Response:
     if namespace:
         _require_inside(texts, namespace, children)
 
+    removes = flag("delete", True)
+    below = filters.from_pairs([("namespace", namespace)] if namespace else [], filters.FLOWS, lanner().clock.now())
+
+    # Runs in the database's writer thread, like every unit of work: nothing of the request is reachable there.
     def others(connection: Connection) -> list[Stored]:
-        if not flag("delete", True):
+        if not removes:
             return []
         if namespace and not children:
             return revisions.of_namespace(connection, namespace)
-        pairs = [("namespace", namespace)] if namespace else []
-        return listing.matching_flows(connection, filters.from_pairs(pairs, filters.FLOWS, lanner().clock.now()))
+        return listing.matching_flows(connection, below)
 
     return _upsert(texts, others)
 
@@ -255,7 +259,7 @@ def import_flows() -> Response:
     if name.endswith(".zip"):
         documents = [
             (entry, text)
-            for entry, content in archives.entries(upload.stream)
+            for entry, content in archives.entries(cast(BinaryIO, upload.stream))
             if entry.lower().endswith((".yml", ".yaml"))
             for text in split_documents(content.decode("utf-8", "replace"))
         ]
@@ -279,6 +283,7 @@ def import_flows() -> Response:
 def _import_one(text: str) -> None:
     wiring = lanner()
     reading = wiring.registry.read(text)
-    if reading.flow is None:
+    flow = reading.flow
+    if flow is None:
         raise InvalidFlow(reading.problems)
-    wiring.database.write(lambda tx: wiring.registry.save_many(tx, [(reading.flow, text)]))
+    wiring.database.write(lambda tx: wiring.registry.save_many(tx, [(flow, text)]))

@@ -85,11 +85,10 @@ def violation(index: int, problems: tuple[Problem, ...]) -> dict[str, Any]:
 def _outdated(reading: Reading, value: dict[str, Any]) -> bool:
     """Whether a sent ``revision`` is not the one a save would give."""
     sent = value.get("revision")
-    if reading.flow is None or sent is None:
+    flow = reading.flow
+    if flow is None or sent is None:
         return False
-    stored = lanner().database.read(
-        lambda c: revisions.latest(c, reading.flow.namespace, reading.flow.id, allow_deleted=True)
-    )
+    stored = lanner().database.read(lambda c: revisions.latest(c, flow.namespace, flow.id, allow_deleted=True))
     return stored is not None and str(sent) != str(stored.revision + 1)
 
 
@@ -131,5 +130,3 @@ def task() -> Response:
 @resource.on("POST", "/flows/validate/trigger")
 def trigger() -> Response:
     return _single(_single_text(), True)
-
-

@@ -147,9 +147,7 @@ def test(name: str) -> Response:
 @resource.on("GET", "/git/sync-runs")
 def runs() -> Response:
     limit, offset = _window()
-    found = lanner().sync.runs(
-        request.args.get("source"), request.args.get("outcome"), limit=limit, offset=offset
-    )
+    found = lanner().sync.runs(request.args.get("source"), request.args.get("outcome"), limit=limit, offset=offset)
     return answer({"results": [plain(run) for run in found], "total": offset + len(found)})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from flask import Response, request
@@ -33,6 +34,10 @@ def shape(drawn: FlowGraph, runs: Mapping[str, dict[str, Any]] | None = None) ->
     return body
 
 
+def _called(task: Subflow, connection: Connection) -> Flow:
+    return lanner().registry.flow(connection, task.namespace, task.flow_id, task.revision)
+
+
 def _opened(flow: Flow) -> dict[str, Flow]:
     """The flows behind the Subflow tasks the caller wants to see opened (``subflows``: task ids)."""
     wanted = {part for text in request.args.getlist("subflows") for part in text.split(",") if part}
@@ -40,9 +45,7 @@ def _opened(flow: Flow) -> dict[str, Flow]:
     for task_id in wanted:
         task = flow.by_id.get(task_id)
         if isinstance(task, Subflow):
-            found[task_id] = lanner().database.read(
-                lambda c, task=task: lanner().registry.flow(c, task.namespace, task.flow_id, task.revision)
-            )
+            found[task_id] = lanner().database.read(partial(_called, task))
     return found
 
 
@@ -114,7 +117,9 @@ def _upstreams(written: Any) -> list[tuple[str, str]]:
     return found
 
 
-def _relations(connection: Connection) -> tuple[dict[tuple[str, str], bool], list[tuple[tuple[str, str], tuple[str, str], str]]]:
+def _relations(
+    connection: Connection,
+) -> tuple[dict[tuple[str, str], bool], list[tuple[tuple[str, str], tuple[str, str], str]]]:
     """All flows, and (source, target, relation) between them."""
     registry = lanner().registry
     flows: dict[tuple[str, str], bool] = {}
@@ -134,11 +139,10 @@ def _relations(connection: Connection) -> tuple[dict[tuple[str, str], bool], lis
 
 def _topology(keys: set[tuple[str, str]], edges: list[tuple[tuple[str, str], tuple[str, str], str]]) -> dict[str, Any]:
     return {
-        "nodes": [
-            {"uid": _uid(*key), "namespace": key[0], "id": key[1]} for key in sorted(keys)
-        ],
+        "nodes": [{"uid": _uid(*key), "namespace": key[0], "id": key[1]} for key in sorted(keys)],
         "edges": [
-            {"source": _uid(*source), "target": _uid(*target), "relation": relation} for source, target, relation in edges
+            {"source": _uid(*source), "target": _uid(*target), "relation": relation}
+            for source, target, relation in edges
         ],
     }
 

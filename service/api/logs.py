@@ -123,5 +123,3 @@ def delete_of_trigger(namespace: str, flow_id: str) -> Response:
     trigger_id = required("triggerId")
     lanner().database.write(lambda tx: queries_logs.delete_trigger_logs(tx, namespace, flow_id, trigger_id))
     return empty(200)
-
-

@@ -1,4 +1,4 @@
-"""Routes of namespace files (``api.md`` 4.9). Paths are judged by ``namespaces/files.py``, archives by ``archives.py``."""
+"""Routes of namespace files (``api.md`` 4.9). Paths are judged by ``namespaces/files.py``, zips by ``archives.py``."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def upload(namespace: str) -> Response:
 
     def work(tx: Connection) -> None:
         _require_api_managed(files.find(tx, namespace, path))
-        _forget_marker(tx, namespace, path)
+        _forget_marker(tx, namespace, path, now)
         files.write(tx, namespace, path, content, now=now)
 
     lanner().database.write(work)
@@ -92,13 +92,13 @@ def _require_api_managed(entry: Entry | None) -> None:
         )
 
 
-def _forget_marker(tx: Connection, namespace: str, path: str) -> None:
+def _forget_marker(tx: Connection, namespace: str, path: str, now: datetime) -> None:
     """A folder that has a file needs no marker any more."""
     folder = path.rpartition("/")[0]
     if folder:
         marker = f"{folder}/{files.FOLDER}"
         if files.find(tx, namespace, marker) is not None:
-            files.delete(tx, namespace, marker, now=lanner().clock.now())
+            files.delete(tx, namespace, marker, now=now)
 
 
 def _unpack(namespace: str, stream: Any) -> None:

@@ -36,9 +36,7 @@ def search() -> Response:
             raise BadRequest(f"Invalid query filters: field '{field}' is not supported here")
     known = lanner().database.read(listing.namespaces)
     rows = sorted(
-        (name, exists)
-        for name, exists in known.items()
-        if q.lower() in name.lower() and (exists or not existing)
+        (name, exists) for name, exists in known.items() if q.lower() in name.lower() and (exists or not existing)
     )
     for field, descending in reversed(asked.sort):
         if field not in ("id", "namespace"):
@@ -62,9 +60,7 @@ def autocomplete() -> Response:
     q, ids = str(body.get("q") or ""), body.get("ids") or []
     known = lanner().database.read(listing.namespaces)
     found = sorted(
-        name
-        for name, exists in known.items()
-        if q.lower() in name.lower() and (exists or not body.get("existingOnly"))
+        name for name, exists in known.items() if q.lower() in name.lower() and (exists or not body.get("existingOnly"))
     )
     return answer(list(dict.fromkeys([*(str(one) for one in ids if one in known), *found])))
 

@@ -14,7 +14,13 @@ from service.api.routes import Resource
 
 resource = Resource("plugins")
 
-_GROUPS = {"task": "tasks", "flowable": "tasks", "trigger": "triggers", "condition": "conditions", "runner": "taskRunners"}
+_GROUPS = {
+    "task": "tasks",
+    "flowable": "tasks",
+    "trigger": "triggers",
+    "condition": "conditions",
+    "runner": "taskRunners",
+}
 _INPUTS = (
     "ARRAY", "BOOL", "BOOLEAN", "DATE", "DATETIME", "DURATION", "EMAIL", "ENUM", "FILE", "FLOAT", "INT", "JSON",
     "MULTISELECT", "SECRET", "SELECT", "STRING", "TIME", "URI", "YAML",
@@ -111,5 +117,3 @@ def concurrency() -> Response:
         {"tenantId": "main", "namespace": row.namespace, "flowId": row.flow_id, "running": row.running} for row in rows
     ]
     return answer({"results": found, "total": len(found)})
-
-

@@ -50,13 +50,19 @@ def of_lanner(error: LannerError) -> Response:
         extra |= _place(errors[0]) if errors else {}
         return _send(422, f"Invalid entity: {error.message}", extra, errors)
     message = _with_reason(error.status, error.message)
+    if error.status == 422 and error.where and not error.message.startswith("Invalid "):
+        message = f"Invalid entity: {error.where}: {error.message}"
     if error.status == 404 and request.method == "GET":
         # A get that finds nothing says only that; what was looked for is in the hint.
         message, extra["hint"] = "Not Found", extra.get("hint") or error.message
     errors = [Problem(error.code, error.message, path=error.where)] if error.status == 422 and error.where else []
     if error.where and not errors:
         extra["where"] = error.where
-    return _send(error.status, message, extra, errors)
+    response = _send(error.status, message, extra, errors)
+    retry_after_s = getattr(error, "retry_after_s", None)
+    if retry_after_s is not None:
+        response.headers["Retry-After"] = str(retry_after_s)
+    return response
 
 
 def of_http(error: HTTPException) -> Response:
@@ -81,7 +87,8 @@ def of_bug(error: Exception) -> Response:
     log.error(
         "%s %s failed",
         request.method,
-        request.path,
+        # The rule, not the path: a webhook's key stands in the path.
+        request.url_rule.rule if request.url_rule is not None else request.path,
         exc_info=error,
         extra={"action": "request_failed", "request_id": g.get("request_id")},
     )

@@ -1,4 +1,4 @@
-"""Routes of triggers (``api.md`` 4.7): list, switch, unlock, restart, forget, backfills; single, by triggers, by query."""
+"""Routes of triggers (``api.md`` 4.7): list, switch, unlock, restart, forget, backfills; single and many."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flask import Response, request
-
 
 from namespaces.errors import BadRequest, Conflict, InvalidInput
 from namespaces.filters import Filters, Op, instant_field, text_field, where
@@ -62,11 +61,15 @@ def _query(wanted: Filters | None = None) -> TriggerQuery:
 
 def _key(body: Any) -> Key:
     """The three ids of a body; whole rows (v1) hold them too, also inside ``triggerContext`` or ``state``."""
-    if isinstance(body, dict):
-        found = body.get("triggerContext") or body.get("state") or body
-        parts = tuple(found.get(name) for name in ("namespace", "flowId", "triggerId")) if isinstance(found, dict) else ()
-        if len(parts) == 3 and all(isinstance(part, str) and part for part in parts):
-            return parts[0], parts[1], parts[2]
+    found = body if isinstance(body, dict) else {}
+    inner = found.get("triggerContext") or found.get("state") or found
+    namespace, flow_id, trigger_id = (
+        (inner.get("namespace"), inner.get("flowId"), inner.get("triggerId"))
+        if isinstance(inner, dict)
+        else (None, None, None)
+    )
+    if isinstance(namespace, str) and isinstance(flow_id, str) and isinstance(trigger_id, str):
+        return namespace, flow_id, trigger_id
     raise InvalidInput("Invalid json: expected {namespace, flowId, triggerId}", code="invalid_json")
 
 
@@ -293,5 +296,3 @@ def delete_backfill_many() -> Response:
 @resource.on("POST", "/triggers/backfill/delete/by-query")
 def delete_backfill_query() -> Response:
     return _each(_matching(), _states().delete_backfill, skip=(BadRequest,))
-
-

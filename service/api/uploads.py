@@ -86,5 +86,3 @@ def _digest(path: Path) -> bytes:
 def file_parts() -> bool:
     """Whether the request carries a file."""
     return request.mimetype == MULTIPART and bool(request.files)
-
-

@@ -47,7 +47,7 @@ _BY_PERMISSION: Mapping[str, Mapping[str, str]] = {
         "execution_bulk": "replay_ids replay_query",
     },
     "execution.read": {
-        "executions": "get search of_flow latest namespaces flow_of follow export_csv",
+        "executions": "get search of_flow latest namespaces flow_of follow export_csv average_duration distinct_values",
         "execution_files": "get metas preview",
         "graphs": "of_execution",
         "outputs": "of_execution of_tasks of_task_run",
@@ -55,7 +55,7 @@ _BY_PERMISSION: Mapping[str, Mapping[str, str]] = {
         "metrics": "of_execution names tasks aggregates",
     },
     "execution.control": {
-        "execution_actions": "kill pause resume validate_resume resume_from_breakpoint review restart force_run unqueue "
+        "execution_actions": "kill pause resume resume_from_breakpoint review restart force_run unqueue "
         "change_status state labels",
         "execution_bulk": "kill_ids kill_query pause_ids pause_query resume_ids resume_query restart_ids restart_query "
         "labels_ids labels_query change_status_ids change_status_query unqueue_ids unqueue_query "
@@ -105,7 +105,6 @@ UPLOADS = frozenset(
         "executions.create",
         "executions.validate",
         "execution_actions.resume",
-        "execution_actions.validate_resume",
         "execution_actions.replay_with_inputs",
         "flows_bulk.import_flows",
         "namespace_files.upload",

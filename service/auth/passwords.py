@@ -18,16 +18,15 @@ REMEMBERED_S = 300
 _MAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,190}")
 
 # The head of the public lists; a longer list would hardly refuse more that eight characters allow.
-COMMON = frozenset(
-    (
-        "password password1 password12 password123 passw0rd p@ssw0rd p@ssword 12345678 123456789 1234567890 87654321 "
-        "11111111 00000000 12341234 qwertyui qwerty123 qwertyuiop qwertz123 1q2w3e4r 1qaz2wsx zaq12wsx abcd1234 "
-        "abc12345 iloveyou sunshine princess football baseball superman trustno1 starwars whatever computer internet "
-        "letmein1 letmein123 welcome1 welcome123 admin123 admin1234 administrator changeme changeme1 changeit "
-        "changethis secret123 topsecret default1 kestra123 kestra1234 lanner123 lanner1234 test1234 testtest "
-        "passwort passwort1 passwort123 hallo123 monkey123 dragon123 master123 mustang1 jennifer michelle jordan23"
-    ).split()
-)
+_COMMON = """
+password password1 password12 password123 passw0rd p@ssw0rd p@ssword 12345678 123456789 1234567890 87654321
+11111111 00000000 12341234 qwertyui qwerty123 qwertyuiop qwertz123 1q2w3e4r 1qaz2wsx zaq12wsx abcd1234
+abc12345 iloveyou sunshine princess football baseball superman trustno1 starwars whatever computer internet
+letmein1 letmein123 welcome1 welcome123 admin123 admin1234 administrator changeme changeme1 changeit
+changethis secret123 topsecret default1 kestra123 kestra1234 lanner123 lanner1234 test1234 testtest
+passwort passwort1 passwort123 hallo123 monkey123 dragon123 master123 mustang1 jennifer michelle jordan23
+"""
+COMMON = frozenset(_COMMON.split())
 
 
 def username_faults(username: str) -> list[str]:
@@ -40,7 +39,7 @@ def username_faults(username: str) -> list[str]:
 def password_faults(password: str) -> list[str]:
     """``reliability.md`` S1: length and commonness, nothing about kinds of characters."""
     if not SHORTEST <= len(password or "") <= LONGEST:
-        return [f"Invalid password for Basic Authentication. The password must have {SHORTEST} to {LONGEST} characters."]
+        return [f"Invalid password for Basic Authentication: it must have {SHORTEST} to {LONGEST} characters."]
     if password.lower() in COMMON:
         return ["Invalid password for Basic Authentication. This password is on every attacker's list."]
     return []

@@ -34,7 +34,8 @@ def can(principal: Principal | None, permission: str, namespace: str | None = No
 
 def caller() -> Principal | None:
     """The principal of this request, None before the gate has let one in (public routes)."""
-    return g.get("principal")
+    principal: Principal | None = g.get("principal")
+    return principal
 
 
 def require(permission: str, namespace: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The first run (``reliability.md`` S2): the configured administrator, or a one-time token for whoever has the console."""
+"""The first run (``reliability.md`` S2): the configured administrator, or a one-time token printed on the console."""
 
 from __future__ import annotations
 

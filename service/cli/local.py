@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from namespaces.errors import InvalidFlow, LannerError, NotFound, Severity
+from namespaces.errors import LannerError, NotFound, Severity
 from service.cli.checking import text_line
 from service.cli.executions import log_line, pairs
 from service.cli.output import console, fail, note, print_json
@@ -40,44 +40,88 @@ def run_file(
 ) -> str:
     """Run the flow to its end, or to a pause that nothing here answers; returns the end state.
 
-    Raises ``InvalidFlow`` and ``InvalidInput`` before anything runs.
+    Raises ``LannerError`` before anything runs: a file that is missing or has errors, inputs that do not fit.
     """
-    given: dict[str, Any] = dict(pairs(list(inputs), "--input"))
-    answers = dict(pairs(list(resume), "--resume"))
-    uploads = pairs(list(files), "--file")
-    text = _text(file)
-    with ExitStack() as held:
-        folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="lanner-run-")))
-        lanner = _instance(folder)
-        held.callback(lanner.close)
-        namespace, flow_id = _save(lanner, file, text)
-        for other in others:
-            _save(lanner, other, _text(other))
-        from runner.starting import StartRequest, Upload
-
-        for name, path in uploads:
-            source = Path(path)
-            if not source.is_file():
-                raise NotFound(f"the file {path} cannot be read")
-            given[name] = Upload(source.name, source, source.stat().st_size)
-        lanner.start()
-        # Called in reverse order: stop before close.
-        held.callback(lanner.stop, drain_s=0, kill=True)
-        started = lanner.executions.start(StartRequest(namespace=namespace, flow_id=flow_id, inputs=given))
-        view = _View(lanner, started.execution_id, quiet=quiet or as_json, answers=answers)
-        try:
-            execution = view.follow()
-        except KeyboardInterrupt:
-            note("killing the execution; Ctrl+C again leaves at once")
-            lanner.executions.kill(started.execution_id)
-            lanner.executions.wait(started.execution_id, timeout_s=KILL_GRACE_S)
-            raise
+    with LocalInstance() as instance:
+        execution = instance.run(file, inputs, files, others=others, resume=resume, quiet=quiet or as_json)
     state = str(execution["state"]["current"])
     if as_json:
         print_json(execution)
     elif execution.get("outputs"):
         print_json(execution["outputs"])
     return state
+
+
+class LocalInstance:
+    """A whole Lanner in a folder that is gone afterwards; use as a context manager."""
+
+    def __enter__(self) -> LocalInstance:
+        with ExitStack() as held:
+            folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="lanner-run-")))
+            self.lanner = _instance(folder)
+            held.callback(self.lanner.close)
+            self.lanner.start()
+            # Called in reverse order: stop before close.
+            held.callback(self.lanner.stop, drain_s=0, kill=True)
+            self._held = held.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
+
+    def run(
+        self,
+        file: Path,
+        inputs: Sequence[str] = (),
+        files: Sequence[str] = (),
+        *,
+        others: Sequence[Path] = (),
+        resume: Sequence[str] = (),
+        quiet: bool = True,
+    ) -> dict[str, Any]:
+        """The execution of the flow file, in its JSON shape, once it has ended or waits for an answer."""
+        from namespaces.conversions import Upload
+        from runner.starting import StartRequest
+
+        given: dict[str, Any] = dict(pairs(list(inputs), "--input"))
+        answers = dict(pairs(list(resume), "--resume"))
+        for name, path in pairs(list(files), "--file"):
+            source = Path(path)
+            if not source.is_file():
+                raise NotFound(f"the file {path} cannot be read")
+            given[name] = Upload(filename=source.name, size=source.stat().st_size, source=source)
+        for other in others:
+            self._register(other)
+        namespace, flow_id = self._register(file)
+        executions = self.lanner.executions
+        started = executions.start(StartRequest(namespace=namespace, flow_id=flow_id, inputs=given))
+        try:
+            return _View(self.lanner, started.execution_id, quiet=quiet, answers=answers).follow()
+        except KeyboardInterrupt:
+            note("killing the execution; Ctrl+C again leaves at once")
+            executions.kill(started.execution_id)
+            executions.wait(started.execution_id, timeout_s=KILL_GRACE_S)
+            raise
+
+    def _register(self, file: Path) -> tuple[str, str]:
+        """Save the flow of a file; findings are printed with the file's name. Raises when it has errors."""
+        from namespaces import revisions
+
+        text = _text(file)
+        registry = self.lanner.registry
+        reading = registry.read(text)
+        findings = [problem.at_file(str(file)) for problem in reading.problems]
+        for problem in findings:
+            if problem.severity is not Severity.INFO:
+                note(text_line(problem))
+        if reading.flow is None:
+            raise _Refused(file, sum(problem.severity is Severity.ERROR for problem in findings))
+        namespace, flow_id = reading.flow.namespace, reading.flow.id
+        if self.lanner.database.read(lambda connection: revisions.latest(connection, namespace, flow_id)) is None:
+            registry.create(text)
+        else:
+            registry.update(namespace, flow_id, text)
+        return namespace, flow_id
 
 
 def _text(file: Path) -> str:
@@ -101,20 +145,6 @@ def _instance(folder: Path) -> Lanner:
     settings = load_settings(empty, {"data_dir": folder, "auth.mode": "none"}, environ={})
     ensure_schema(settings)
     return build(settings, roles=ROLES, environ=environ)
-
-
-def _save(lanner: Lanner, file: Path, text: str) -> tuple[str, str]:
-    """Register the flow; findings are printed with the file's name. Raises ``InvalidFlow``."""
-    reading = lanner.registry.read(text)
-    findings = [problem.at_file(str(file)) for problem in reading.problems]
-    for problem in findings:
-        if problem.severity is not Severity.INFO:
-            note(text_line(problem))
-    if reading.flow is None:
-        errors = sum(problem.severity is Severity.ERROR for problem in findings)
-        raise InvalidFlow([]) if not findings else _Refused(file, errors)
-    lanner.registry.create(text)
-    return reading.flow.namespace, reading.flow.id
 
 
 class _Refused(LannerError):
@@ -186,7 +216,7 @@ class _View:
         )
         if not self._quiet:
             for line in lines:
-                self._console.print(log_line(line))
+                self._console.print(log_line(line), soft_wrap=True)
 
     def _settled(self, execution: Mapping[str, Any]) -> bool:
         """Tasks of ``afterExecution`` run after the end state is known: wait for them too."""

@@ -5,13 +5,12 @@ Sources of the configuration are read-only in the API, because only operators ma
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from namespaces.errors import ConfigurationError, Conflict
+from namespaces.errors import BadRequest, ConfigurationError, Conflict
 from service.cli.client import Client, segment
 from service.cli.output import JsonOption, clean, listing, note, print_json
 
@@ -217,33 +216,27 @@ def _value(node: Any, name: str) -> Any:
 def _sync(name: str, *, full: bool, dry_run: bool, approve: str | None, wait: str, as_json: bool) -> None:
     from service.settings.values import parse_duration
 
-    limit_s = parse_duration(wait).total_seconds()
+    try:
+        limit_s = parse_duration(wait).total_seconds()
+    except ValueError as error:
+        raise BadRequest(f"--wait {error}") from error
     path = f"git/sources/{segment(name)}"
     with Client() as client:
         if dry_run:
-            plan = client.json("POST", f"{path}/plan", json={})
-            print_json(plan)
+            print_json(client.json("POST", f"{path}/plan", json={}))
             return
         if approve:
             client.json("POST", f"{path}/plans/{segment(approve)}/approve")
-        started = client.json("POST", f"{path}/sync", json={"full": full, "wait": False}) or {}
-        run_id = started.get("id") or started.get("sync_run_id") or started.get("syncRunId")
+        # The server answers when the run is over; the connection must be a little more patient than that.
+        run = client.json("POST", f"{path}/sync", json={"full": full, "wait": limit_s}, timeout=limit_s + 30) or {}
         source = client.json("GET", path)
-        deadline = time.monotonic() + limit_s
-        while limit_s and time.monotonic() < deadline and _pending(source):
-            # The server has no "wait for this request" answer of unlimited length: ask twice a second.
-            time.sleep(0.5)
-            source = client.json("GET", path)
     if as_json:
-        print_json(source | {"sync_run": run_id})
+        print_json(source | {"sync_run": run})
     else:
         listing([source], COLUMNS, False)
+        if run.get("outcome") == "pending":
+            note(f"not done within {wait}; lanner source show {name}")
     raise typer.Exit(_exit_code(source))
-
-
-def _pending(source: dict[str, Any]) -> bool:
-    requested, handled = source.get("requested_at"), source.get("handled_request_at")
-    return bool(requested and (not handled or str(handled) < str(requested)))
 
 
 def _exit_code(source: dict[str, Any]) -> int:

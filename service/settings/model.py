@@ -65,6 +65,14 @@ class DatabaseSettings(Section):
         None, description="`sqlite:////path/lanner.db` or `postgresql://user@host/name`; default a file in `data_dir`."
     )
 
+    @field_validator("url")
+    @classmethod
+    def _supported(cls, value: str | None) -> str | None:
+        kind = (value or "sqlite:").partition(":")[0].partition("+")[0]
+        if kind not in {"sqlite", "postgresql"}:
+            raise ValueError(f"must begin with sqlite:/// or postgresql://, '{kind}' is not supported")
+        return value
+
 
 class Storage(Section):
     """Where files of executions live."""

@@ -11,6 +11,7 @@ NOTE = "<!-- Made by `make docs` from {source}; change it there. -->\n"
 
 
 def settings_page() -> str:
+    from service.settings.future import NOT_YET
     from service.settings.model import Settings
     from service.settings.table import rows
 
@@ -18,12 +19,12 @@ def settings_page() -> str:
         "# Settings",
         "",
         NOTE.format(source="service/settings"),
-        "`lanner.yaml` is read from the working folder, from `--config` or from `LANNER_CONFIG`. Options of the command",
-        "line win over environment variables, these over the file, the file over the defaults. Unknown keys are errors.",
+        "`lanner.yaml` is read from the working folder, `--config` or `LANNER_CONFIG`. Options of the command",
+        "line win over environment variables, these over the file, it over the defaults. Unknown keys are errors.",
         "",
-        "Durations: `60s`, `5m`, `1h30m`, `7d`, `1y` or ISO-8601. Sizes: `512KiB`, `10MiB`, `1GiB` or bytes. A *reference*",
-        "is `${env:NAME}`, `${file:/path}` or `${secret:NAME}`; a credential is never written into the file itself. A",
-        "list is given in a variable as JSON or as words with commas.",
+        "Durations: `60s`, `5m`, `1h30m`, `7d`, `1y` or ISO-8601. Sizes: `512KiB`, `10MiB`, `1GiB` or bytes.",
+        "A *reference* is `${env:NAME}`, `${file:/path}` or `${secret:NAME}`; a credential is never written into the",
+        "file itself. A list is given in a variable as JSON or as words with commas.",
     ]
     section = None
     for row in rows():
@@ -39,7 +40,8 @@ def settings_page() -> str:
             if doc:
                 lines += [doc.strip().splitlines()[0], ""]
             lines += ["| Setting | Value | Default | Meaning |", "|---|---|---|---|"]
-        lines.append(f"| `{row.name}` | {row.kind} | {row.default} | {row.help.replace('|', '/')} |")
+        late = " *Not in effect in this release: changing it is an error.*" if row.name in NOT_YET else ""
+        lines.append(f"| `{row.name}` | {row.kind} | {row.default} | {row.help.replace('|', '/')}{late} |")
     return "\n".join(lines) + "\n"
 
 
@@ -66,8 +68,8 @@ def cli_page() -> str:
         "",
         NOTE.format(source="service/cli"),
         "Commands against a server find it by `LANNER_URL`, or a context (`lanner context`), else at",
-        "`http://127.0.0.1:8080`; they log in with `LANNER_TOKEN`, or `LANNER_USER` and `LANNER_PASSWORD`. Every listing",
-        "takes `--json`. `lanner --install-completion` teaches your shell the commands.",
+        "`http://127.0.0.1:8080`; they log in with `LANNER_TOKEN`, or `LANNER_USER` and `LANNER_PASSWORD`. Every",
+        "listing takes `--json`. `lanner --install-completion` teaches your shell the commands.",
         "",
         "| Exit code | Meaning |",
         "|---|---|",
@@ -112,8 +114,8 @@ def problems_page() -> str:
         "# Findings of validation",
         "",
         NOTE.format(source="service/cli/codes.py"),
-        "What `lanner check`, a sync and the API say about a flow. `G…` comes from the reader and Git, `F…` from the flow",
-        "validator; codes from 101 on are warnings and notes. `lanner check --explain CODE` prints the same.",
+        "What `lanner check`, a sync and the API say about a flow. `G…` comes from the reader and Git, `F…` from the",
+        "flow validator; codes from 101 on are warnings and notes. `lanner check --explain CODE` prints the same.",
     ]
     for code, (title, cause, cure) in CODES.items():
         lines += ["", f"## {code}: {title}", "", f"{cause} {cure}"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 
@@ -62,19 +63,24 @@ SPANS = (
 )
 
 
+@functools.lru_cache(maxsize=4)
+def walked(zone: ZoneInfo, start: datetime, days: int) -> list[tuple[datetime, datetime]]:
+    """Every minute of some days, in UTC and on the wall clock."""
+    minutes = (start + timedelta(minutes=n) for n in range(days * 24 * 60))
+    return [(at, at.astimezone(zone).replace(tzinfo=None)) for at in minutes]
+
+
 def oracle(cron: Cron, zone: ZoneInfo, start: datetime, days: int) -> list[datetime]:
     """The rule of R12, written the slow way: minute by minute, from the definition."""
     minute = timedelta(minutes=1)
-    walk = [start + minute * n for n in range(days * 24 * 60)]
+    walk = walked(zone, start, days)
     if not cron.fixed:
-        return [at for at in walk if cron.matches(at.astimezone(zone).replace(tzinfo=None))]
+        return [at for at, wall in walk if cron.matches(wall)]
     found: set[datetime] = set()
-    first = walk[0].astimezone(zone).replace(tzinfo=None)
-    last = walk[-1].astimezone(zone).replace(tzinfo=None)
+    wall, last = walk[0][1], walk[-1][1]
     seen: dict[datetime, datetime] = {}
-    for at in walk:
-        seen.setdefault(at.astimezone(zone).replace(tzinfo=None), at)
-    wall = first
+    for at, local in walk:
+        seen.setdefault(local, at)
     while wall <= last:
         if cron.matches(wall):
             if wall in seen:
@@ -151,3 +157,30 @@ def test_random_expressions_agree_with_the_walk_through_every_minute(seed: int) 
         found = list(between(Schedule(cron, zone), inner, end))
 
         assert found == expected, (name, expression)
+
+
+def _some_changes(chance: random.Random, count: int) -> list[tuple[str, datetime]]:
+    """Zones with a day on which their offset changes, 2020 to 2035, drawn from all IANA zones."""
+    names = sorted(available_timezones())
+    found: list[tuple[str, datetime]] = []
+    while len(found) < count:
+        name, year = chance.choice(names), chance.randint(2020, 2035)
+        zone = ZoneInfo(name)
+        days = [datetime(year, 1, 1, tzinfo=UTC) + timedelta(days=n) for n in range(366)]
+        offsets = [day.astimezone(zone).utcoffset() for day in days]
+        found += [(name, days[n]) for n in range(365) if offsets[n] != offsets[n + 1]][:1]
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+def test_days_of_change_in_any_zone_agree_with_the_walk_through_every_minute(seed: int) -> None:
+    chance = random.Random(f"zones {seed}")
+    for name, day in _some_changes(chance, 6):
+        zone, start, days = ZoneInfo(name), day - timedelta(days=1), 4
+        inner, end = start + timedelta(hours=3), start + timedelta(days=days, hours=-3)
+        for expression in chance.sample(EXPRESSIONS, 6):
+            cron = read_cron(expression)
+            expected = [at for at in oracle(cron, zone, start, days) if inner <= at < end]
+
+            assert list(between(Schedule(cron, zone), inner, end)) == expected, (name, day, expression)

@@ -35,7 +35,7 @@ def test_twenty_polls_without_a_change_ask_the_remote_once_each_and_write_nothin
     world.asked_git()
 
     for _ in range(20):
-        assert world.service._loop.pass_over("data") is None
+        assert world.service.poll("data") is None
 
     assert world.asked_git() == ["ls-remote"] * 20
     assert world.generation() == generation

@@ -74,7 +74,6 @@ class Part(BaseModel):
         frozen=True,
         alias_generator=to_camel,
         defer_build=True,
-        coerce_numbers_to_str=True,
         protected_namespaces=(),
     )
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import textwrap
 from datetime import timedelta
 
+import orjson
 import pytest
 
 from namespaces.errors import Problem, Severity
@@ -99,7 +100,19 @@ def test_text_properties_keep_the_text_of_numbers_and_booleans() -> None:
     other = task("{id: t, type: core.debug.Return, format: 1.10}")
 
     assert runnable.properties == {"message": "010", "level": "INFO"}
-    assert str(other.properties["format"].text) == "1.10"
+    assert other.properties["format"] == "1.10"
+    assert task("{id: t, type: core.log.Log, message: [1.50, TRUE, 3]}").properties["message"] == ["1.50", "TRUE", "3"]
+
+
+def test_everything_in_a_flow_is_plain_json() -> None:
+    made = flow(
+        HEAD + TASKS + "labels: {version: 1.10}\nvariables: {n: 1.10, b: TRUE}\n"
+        "inputs: [{id: s, type: STRING, defaults: 2.50}, {id: f, type: FLOAT, defaults: 2.50}]\n"
+    )
+
+    assert orjson.loads(orjson.dumps(made.written))["variables"] == {"n": 1.1, "b": True}
+    assert made.labels == (("version", "1.10"),)
+    assert [i.defaults for i in made.inputs] == ["2.50", 2.5]
 
 
 def test_aliases_and_short_names_lead_to_the_canonical_type() -> None:
@@ -467,3 +480,18 @@ def test_strict_refuses_expressions_that_cannot_be_read() -> None:
 
     assert read(text).flow is not None
     assert [p.code for p in read(text, strict=1).errors] == ["F110"]
+
+
+def test_a_duplicate_key_hides_no_other_finding() -> None:
+    found = errors("id: f\nid: g\nnamespace: n\ntasks: [{id: t, type: core.log.Lgo}]\n")
+
+    assert [(p.code, p.line) for p in found] == [("G003", 2), ("F002", 4)]
+    assert found[0].message == "Illegal flow source: duplicate key 'id' (lines 1, 2)"
+
+
+def test_a_text_that_is_no_yaml_is_told_in_kestras_words_with_its_line() -> None:
+    found = errors("id: f\ntasks: [\n")
+
+    assert [p.code for p in found] == ["G001"]
+    assert found[0].message.startswith("Illegal flow source: ")
+    assert found[0].line == 3

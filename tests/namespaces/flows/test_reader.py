@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import pickle
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from namespaces.errors import Severity
-from namespaces.flows.reader import Float, read_yaml, scalar_text
+from namespaces.flows.reader import read_yaml
 
 
 def only(data: str | bytes) -> tuple[str, str, int, int]:
@@ -67,13 +66,19 @@ def test_scalars_mean_what_kestras_reader_makes_of_them(written: str, value: Any
     assert type(document.value["x"]) is type(value)
 
 
-def test_a_decimal_number_remembers_its_text() -> None:
-    number = read_yaml("version: 1.10").value["version"]
+def test_the_document_knows_how_a_scalar_was_written() -> None:
+    document = read_yaml("version: 1.10\nlist: [&x TRUE, *x, 1.0, 5]\n")
 
-    assert number == 1.1
-    assert scalar_text(number) == "1.10"
-    assert pickle.loads(pickle.dumps(number)).text == "1.10"
-    assert isinstance(number, Float)
+    assert document.value == {"version": 1.1, "list": [True, True, 1.0, 5]}
+    assert type(document.value["version"]) is float
+    assert document.text_at(("version",), 1.1) == "1.10"
+    assert [document.text_at(("list", n), v) for n, v in enumerate(document.value["list"])] == [
+        "TRUE",
+        "TRUE",
+        "1.0",
+        "5",
+    ]
+    assert document.text_at(("version",), 2.5) == "2.5"
 
 
 def test_keys_are_always_text() -> None:

@@ -6,10 +6,12 @@ from datetime import timedelta
 from random import Random
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from namespaces.flows.model import Flow, Task
+from namespaces.flows.model import Flow, Task, WorkingDirectory
+from runner.engine.effects import Question
+from runner.engine.events import Kill, Started
 from tests.runner.engine.build import (
     allow,
     dag,
@@ -130,14 +132,18 @@ NODES = ["seq", "par", "each", "if", "dag", "switch", "eachpar", "until", "allow
 pauses = st.sampled_from([(None, None), (2, None), (None, 2)])
 behaviors = st.sampled_from(["RESUME", "WARN", "FAIL", "CANCEL"])
 
-often = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck), report_multiple_bugs=False)
+often = settings(
+    max_examples=120,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    # Shrinking these flows takes minutes; a failure tells its story anyway. Remove this line to shrink one.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+)
 
 
 def chaos(tree: Flow, seed: int, wait: Any, behavior: str, **more: Any) -> Chaos:
     found = answers(seed)
     duration, timeout = (timedelta(seconds=s) if s else None for s in wait)
-    from runner.engine.effects import Question
-
     found[Question.PAUSE] = (duration, timeout, behavior)
     return Chaos(Shell(tree, found), Random(seed), **more)
 
@@ -171,8 +177,6 @@ def test_the_order_of_independent_siblings_does_not_change_the_end(tree, seed, o
 @given(flows(), st.integers(0, 2**32))
 def test_a_kill_at_any_moment_ends_in_killed_and_starts_nothing_new(tree, seed):
     play = chaos(tree, seed, (None, None), "RESUME", wild=False)
-    from runner.engine.events import Kill, Started
-
     play.send(Started(at=play.shell.now))
     for _ in range(play.random.randrange(8)):
         if not play.shell.state.terminal:
@@ -184,12 +188,15 @@ def test_a_kill_at_any_moment_ends_in_killed_and_starts_nothing_new(tree, seed):
     play.drain()
 
     assert play.shell.state == "KILLED"
-    after = {run.task_id for run_id, run in play.shell.execution.runs.items() if run_id not in known}
-    after -= {task.id for task in tree.after_execution}
-    assert all(play_place(tree, task_id) == "afterExecution" for task_id in after)
+    new = [run for run_id, run in play.shell.execution.runs.items() if run_id not in known]
+    # What a block ran before the kill reached it is told at its end.
+    new = [
+        run for run in new if not isinstance(tree.by_id.get(tree.places[run.task_id].parent or ""), WorkingDirectory)
+    ]
+    assert {top_list(tree, run.task_id) for run in new} <= {"afterExecution"}
 
 
-def play_place(tree: Flow, task_id: str) -> str:
+def top_list(tree: Flow, task_id: str) -> str:
     """The flow's own list that a task belongs to."""
     place = tree.places[task_id]
     while place.parent is not None:

@@ -47,11 +47,23 @@ class Told:
         self.count = 0
 
     def of(
-        self, flow_id: str = "a", state: str = "SUCCESS", *, at: datetime = NOON, event: str | None = None, **changes: Any
+        self,
+        flow_id: str = "a",
+        state: str = "SUCCESS",
+        *,
+        at: datetime = NOON,
+        event: str | None = None,
+        **changes: Any,
     ) -> Combined:
         self.count += 1
         self.seen = upstream(flow_id, state, **changes)
-        variables = {"state": state, "namespace": "ns", "flowId": flow_id, "labels": dict(self.seen.labels), "trigger": {}}
+        variables = {
+            "state": state,
+            "namespace": "ns",
+            "flowId": flow_id,
+            "labels": dict(self.seen.labels),
+            "trigger": {},
+        }
         matched = flow.match(self.listener, Subject(upstream=self.seen, variables=variables), variables, render)
         combined = flow.combine(
             self.listener, self.memory, matched, self.seen, at=at, event=event or f"event-{self.count}"
@@ -103,9 +115,7 @@ def test_when_sees_the_upstream_at_the_root_and_an_error_does_not_fire() -> None
 
     assert told.fires(labels=(("team", "data"),))
     assert not told.fires(labels=(("team", "ops"),))
-    matched = flow.match(
-        told.listener, Subject(upstream=upstream(), variables={}), {"labels": {}}, render
-    )
+    matched = flow.match(told.listener, Subject(upstream=upstream(), variables={}), {"labels": {}}, render)
     assert matched.error
     assert not matched.hears
 
@@ -229,8 +239,10 @@ def depends(*names: str, **more: Any) -> Listening:
 
 
 def test_depends_on_needs_all_any_or_at_least_some() -> None:
-    every, some, two = Told(depends("a", "b")), Told(depends("a", "b", mode="ANY")), Told(
-        depends("a", "b", "c", mode="AT_LEAST", minSatisfied=2)
+    every, some, two = (
+        Told(depends("a", "b")),
+        Told(depends("a", "b", mode="ANY")),
+        Told(depends("a", "b", "c", mode="AT_LEAST", minSatisfied=2)),
     )
 
     assert [every.fires(name) for name in ("a", "a", "b", "a", "b")] == [False, False, True, False, True]
@@ -247,8 +259,9 @@ def test_depends_on_remembers_without_end_when_it_has_no_window() -> None:
 
 
 def test_a_window_that_fires_once_is_quiet_until_the_next() -> None:
-    once, again = Told(depends("a", "b", window={"every": "P1D", "fireOnce": True})), Told(
-        depends("a", "b", window={"every": "P1D"})
+    once, again = (
+        Told(depends("a", "b", window={"every": "P1D", "fireOnce": True})),
+        Told(depends("a", "b", window={"every": "P1D"})),
     )
 
     assert [once.fires(name) for name in ("a", "b", "a", "b")] == [False, True, False, False]

@@ -57,8 +57,8 @@ def test_inputs_see_the_upstreams_task_outputs(house: House) -> None:
     upstreams(house, "a")
     listener(
         house,
-        "  inputs: {from-parent: \"{{ outputs.only.value }}\", label: \"{{ trigger.flowId }}\"}\n"
-        "  labels: {source: \"{{ trigger.flowId }}\"}\n",
+        '  inputs: {from-parent: "{{ outputs.only.value }}", label: "{{ trigger.flowId }}"}\n'
+        '  labels: {source: "{{ trigger.flowId }}"}\n',
         more="inputs: [{id: from-parent, type: STRING}, {id: label, type: STRING}]",
     )
 
@@ -73,7 +73,7 @@ def test_inputs_that_do_not_render_make_a_failed_execution(house: House) -> None
     upstreams(house, "a")
     listener(
         house,
-        "  inputs: {x: \"{{ trigger.outputs.nope }}\"}\n",
+        '  inputs: {x: "{{ trigger.outputs.nope }}"}\n',
         more="inputs: [{id: x, type: STRING, required: false}]",
     )
 
@@ -108,7 +108,7 @@ def test_all_of_depends_on_are_awaited_and_their_outputs_scoped(house: House) ->
     upstreams(house, "a", "b")
     listener(
         house,
-        f"  inputs:\n    a: \"{{{{ trigger.outputs['{NS}'].a.val }}}}\"\n    b: \"{{{{ trigger.outputs.val }}}}\"\n"
+        f'  inputs:\n    a: "{{{{ trigger.outputs[\'{NS}\'].a.val }}}}"\n    b: "{{{{ trigger.outputs.val }}}}"\n'
         f"  dependsOn:\n    - {{namespace: {NS}, flowId: a, states: [SUCCESS]}}\n"
         f"    - {{namespace: {NS}, flowId: b, states: [SUCCESS]}}\n",
         more="inputs: [{id: a, type: STRING}, {id: b, type: STRING}]",
@@ -135,7 +135,7 @@ def test_when_sees_labels_and_outputs_of_the_upstream(house: House) -> None:
 
 def test_a_condition_that_raises_does_not_fire_and_is_visible(house: House) -> None:
     upstreams(house, "a")
-    listener(house, "  when: \"{{ nope.x }}\"\n")
+    listener(house, '  when: "{{ nope.x }}"\n')
 
     house.run("a")
 
@@ -190,3 +190,32 @@ def test_many_upstreams_at_once_lose_nothing_of_the_memory(house: House) -> None
         thread.join()
 
     assert len(house.executions_of("listen")) == 1
+
+
+def test_a_window_that_passes_unsatisfied_makes_a_failed_execution_once(house: House) -> None:
+    from datetime import timedelta
+
+    upstreams(house, "a", "b")
+    listener(
+        house,
+        f"  dependsOn:\n    - {{namespace: {NS}, flowId: a}}\n    - {{namespace: {NS}, flowId: b}}\n"
+        '  window: {deadline: "09:00:00"}\n  onMiss: {behavior: FAIL, labels: {missed: "yes"}}\n',
+    )
+    house.scheduler.run_once()
+    house.clock.advance(timedelta(hours=1))
+    for name in ("a", "b"):
+        house.run(name)
+    house.clock.advance(timedelta(hours=9))
+    house.scheduler.run_once()
+    met = [row.state for row in house.executions_of("listen")]
+    house.run("a")
+    house.clock.advance(timedelta(hours=24))
+
+    house.scheduler.run_once()
+    house.scheduler.run_once()
+
+    assert met == ["CREATED"]
+    last = house.executions_of("listen")[-1]
+    assert [row.state for row in house.executions_of("listen")] == ["CREATED", "FAILED"]
+    assert ["missed", "yes"] in last.labels
+    assert "waits for" in last.error

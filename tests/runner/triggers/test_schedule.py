@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from namespaces.cron import Schedule
@@ -162,9 +162,7 @@ def test_what_passes_while_the_trigger_is_locked_follows_the_recovery_rule() -> 
     assert starts(decisions) == [at(4)]
 
 
-@pytest.mark.parametrize(
-    ("recover", "expected"), [(None, [1, 2, 3]), (Recover.LAST, [3]), (Recover.NONE, [])]
-)
+@pytest.mark.parametrize(("recover", "expected"), [(None, [1, 2, 3]), (Recover.LAST, [3]), (Recover.NONE, [])])
 def test_enabling_applies_the_given_recovery_to_the_time_it_was_off(
     recover: Recover | None, expected: list[int]
 ) -> None:
@@ -304,6 +302,7 @@ def test_a_clock_set_back_fires_nothing_until_it_passes_again() -> None:
     assert starts(again) == [at(4)]
 
 
+@settings(deadline=None)
 @given(
     gaps=st.lists(st.integers(1, 400), min_size=1, max_size=12),
     recover=st.sampled_from(Recover),

@@ -19,12 +19,13 @@ LONG = "a-secret-key-of-more-than-32-characters"
 
 
 def hook(extra: str = "", trigger_key: str = LONG) -> str:
-    return f"- id: h\n  type: io.kestra.plugin.core.trigger.Webhook\n  key: \"{trigger_key}\"\n{extra}"
+    return f'- id: h\n  type: io.kestra.plugin.core.trigger.Webhook\n  key: "{trigger_key}"\n{extra}'
 
 
 def call(
-    house: House, given: str = LONG, *, flow: str = "f", method: str = "POST", body: bytes = b'{"a": 1}', address: str = "",
-    content_type: str = "application/json", parameters: dict[str, list[str]] | None = None, **headers: str,
+    house: House, given: str = LONG, *, flow: str = "f", method: str = "POST", body: bytes = b'{"a": 1}',
+    address: str = "", content_type: str = "application/json", parameters: dict[str, list[str]] | None = None,
+    **headers: str,
 ) -> WebhookOutcome:  # fmt: skip
     named = {name.replace("_", "-"): [value] for name, value in headers.items()}
     request = WebhookRequest(
@@ -78,9 +79,7 @@ def test_who_has_the_key_learns_that_the_flow_is_disabled_or_broken(house: House
     house.deploy(hook(), flow_id="broken")
     table = RevisionRow.__table__  # type: ignore[attr-defined]
     text = f"id: broken\nnamespace: {NS}\ntasks: [{{id: t, type: io.gone.Task}}]\n"
-    house.database.write(
-        lambda tx: tx.execute(sa.update(table).where(table.c.flow_id == "broken").values(text=text))
-    )
+    house.database.write(lambda tx: tx.execute(sa.update(table).where(table.c.flow_id == "broken").values(text=text)))
     other = House(house.database, house.clock, house.executions.rendering.engine)  # type: ignore[arg-type]
 
     assert call(house).status == 409
@@ -113,8 +112,8 @@ def test_keys_may_be_expressions_and_secrets(house: House) -> None:
 
 
 def test_conditions_and_when_answer_204_and_an_error_is_visible(house: House) -> None:
-    house.deploy(hook("  when: \"{{ trigger.body.a == 1 }}\"\n"))
-    house.deploy(hook("  when: \"{{ trigger.body.nope.x == 1 }}\"\n"), flow_id="raises")
+    house.deploy(hook('  when: "{{ trigger.body.a == 1 }}"\n'))
+    house.deploy(hook('  when: "{{ trigger.body.nope.x == 1 }}"\n'), flow_id="raises")
 
     assert call(house).status == 200
     assert call(house, body=b'{"a": 2}').status == 204
@@ -127,7 +126,7 @@ def test_conditions_and_when_answer_204_and_an_error_is_visible(house: House) ->
 
 
 def test_bad_inputs_are_422_and_start_nothing(house: House) -> None:
-    house.deploy(hook("  inputs: {n: \"{{ trigger.body.n }}\"}\n"), more="inputs: [{id: n, type: INT}]")
+    house.deploy(hook('  inputs: {n: "{{ trigger.body.n }}"}\n'), more="inputs: [{id: n, type: INT}]")
 
     good = call(house, body=b'{"n": 5}')
     missing = call(house)
@@ -153,7 +152,7 @@ def test_a_repeat_gives_the_same_execution_and_another_body_is_refused(house: Ho
 
 
 def test_the_triggers_own_expression_names_the_delivery_when_no_header_does(house: House) -> None:
-    house.deploy(hook("  idempotencyKey: \"{{ trigger.body.id }}\"\n"))
+    house.deploy(hook('  idempotencyKey: "{{ trigger.body.id }}"\n'))
 
     one, two = call(house, body=b'{"id": "x"}'), call(house, body=b'{"id": "x"}')
     header = call(house, body=b'{"id": "x"}', Idempotency_Key="other")
@@ -167,9 +166,7 @@ def test_the_triggers_own_expression_names_the_delivery_when_no_header_does(hous
 def test_many_at_once_with_one_key_make_one_execution(house: House) -> None:
     house.deploy(hook())
     answers: list[WebhookOutcome] = []
-    threads = [
-        threading.Thread(target=lambda: answers.append(call(house, Idempotency_Key="same"))) for _ in range(20)
-    ]
+    threads = [threading.Thread(target=lambda: answers.append(call(house, Idempotency_Key="same"))) for _ in range(20)]
 
     for thread in threads:
         thread.start()
@@ -184,7 +181,7 @@ def test_many_at_once_with_one_key_make_one_execution(house: House) -> None:
 
 def test_a_signature_is_checked_over_the_raw_body_before_anything_else(house: House) -> None:
     house.deploy(
-        hook("  signature: {scheme: github, secrets: [\"{{ secret('HOOK') }}\"]}\n  when: \"{{ trigger.body.nope }}\"\n")
+        hook('  signature: {scheme: github, secrets: ["{{ secret(\'HOOK\') }}"]}\n  when: "{{ trigger.body.nope }}"\n')
     )
     good = "sha256=" + hmac.new(b"s3cret-key", b'{"a": 1}', hashlib.sha256).hexdigest()
 
@@ -237,7 +234,7 @@ def test_text_from_outside_stays_literal(house: House) -> None:
 
 
 def test_labels_of_the_trigger_are_rendered_from_the_request(house: House) -> None:
-    house.deploy(hook("  labels: {from: \"{{ trigger.body.a }}\"}\n"))
+    house.deploy(hook('  labels: {from: "{{ trigger.body.a }}"}\n'))
 
     call(house)
 

@@ -35,7 +35,11 @@ def bounds(window: Window, moment: str) -> tuple[str, str] | None:
         ({"window": "PT5H"}, "2024-03-05T23:00:00Z", ("03-05T20:00", "03-06T00:00")),
         ({"window": "PT5H", "windowAdvance": "PT1H"}, "2024-03-05T00:30:00Z", ("03-04T21:00", "03-05T01:00")),
         ({"window": "P7D"}, "2024-03-05T09:00:00Z", ("03-04T00:00", "03-11T00:00")),
-        ({"type": "DAILY_TIME_DEADLINE", "deadline": "09:00:00"}, "2024-03-05T08:00:00Z", ("03-05T00:00", "03-05T09:00")),
+        (
+            {"type": "DAILY_TIME_DEADLINE", "deadline": "09:00:00"},
+            "2024-03-05T08:00:00Z",
+            ("03-05T00:00", "03-05T09:00"),
+        ),
         ({"type": "DAILY_TIME_DEADLINE", "deadline": "09:00:00"}, "2024-03-05T09:00:01Z", None),
         (
             {"type": "DAILY_TIME_WINDOW", "startTime": "06:00:00", "endTime": "09:00:00"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -71,6 +72,11 @@ class MemoryReporter:
         if key not in self.claims or key in self.ends or self.owner.setdefault(key, worker_id) != worker_id:
             return None
         return self.claims[key]
+
+    def adopted(self, task_run_id: str, epoch: int) -> Claim | None:
+        self._check()
+        key = (task_run_id, epoch)
+        return None if key in self.ends else self.claims.get(key)
 
     def started(self, claim: Claim, event: AttemptStarted) -> None:
         self._check()
@@ -206,6 +212,7 @@ class Bench:
     """A worker with everything around it in memory, for one flow at a time."""
 
     def __init__(self, root: Path, *, limits: Limits | None = None, settings: TaskSettings | None = None) -> None:
+        self.unique = hashlib.sha256(str(root).encode()).hexdigest()[:10]
         self.reporter = MemoryReporter()
         self.storage = MemoryStorage()
         self.world = MemoryWorld(self.storage)
@@ -242,10 +249,15 @@ class Bench:
         assert reading.flow is not None, reading.problems
         return reading.flow
 
+    def tr(self, number: int = 1) -> str:
+        """A task run's id: processes are found by it, so no two benches on this machine may share one."""
+        return f"tr{number}-{self.unique}"
+
     def claim(
-        self, tasks: str, *, run_id: str = "tr1", epoch: int = 1, attempt: int = 0, value: str | None = None
+        self, tasks: str, *, number: int = 1, epoch: int = 1, attempt: int = 0, value: str | None = None
     ) -> Claim:
         flow = self.flow(tasks)
+        run_id = self.tr(number)
         task = flow.tasks[0]
         claim = Claim(
             flow=flow,

@@ -6,10 +6,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
-from namespaces.errors import Conflict, ConfigurationError, Problem, Severity
+from namespaces.errors import ConfigurationError, Conflict, Problem, Severity
 from service.cli import checking
 from service.cli.app import run
 from service.cli.output import clean
@@ -182,7 +183,7 @@ class TestFindings:
 
 
 class TestAddSource:
-    entry = {
+    entry: ClassVar[dict[str, Any]] = {
         "name": "data",
         "url": "https://git.example.com/flows.git",
         "ref": {"branch": "main"},
