@@ -133,7 +133,7 @@ class Reconciler:
             connection.execute(
                 sa.select(execution_table.c.id)
                 .where(
-                    execution_table.c.state == State.CREATED.value,
+                    execution_table.c.state.in_([State.CREATED.value, State.RESTARTED.value]),
                     execution_table.c.created_at <= before,
                     now_or_later,
                 )
