@@ -246,6 +246,7 @@ def _inventory(tx: Connection, name: str, items: Sequence[Item], removed: Sequen
                     "seen_oid": item.seen,
                     "state": item.state,
                     "problems": dump_problems(item.problems),
+                    "tied": item.tied or None,
                 }
                 for item in items
             ],

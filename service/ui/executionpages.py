@@ -94,7 +94,7 @@ def execution(namespace: str, flow_id: str, execution_id: str) -> Response:
             if whole is not None and (head["state"]["current"] == "FAILED" or explain.first_failure(whole["taskRunList"])):
                 head["why"] = why = explain.explain(connection, whole, now)
                 line_url = f"{url('execution_log_line', **head['place'])}?id="
-                why["html"] = logview.blocks(why["lines"], why.get("number", 1), lambda one: f"{line_url}{one}")
+                why["html"] = logview.blocks(why["lines"], why.get("number", 1), lambda one: f"{line_url}{one}", 400)
         return head
 
     head = lanner().database.read(read)
@@ -190,7 +190,7 @@ def execution_outputs(namespace: str, flow_id: str, execution_id: str) -> Respon
     head = lanner().database.read(read)
     tasks = head["tasks"]
     chosen = next((one for one in tasks if one["taskRunId"] == wanted), None)
-    if chosen is None and not wanted and tasks and not head["execution"].get("outputs"):
+    if chosen is None and not wanted and tasks:
         chosen = tasks[0]
     value = None
     if chosen is not None:

@@ -119,12 +119,12 @@ class Axis:
         return found
 
 
-_STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 86400)
+_STEPS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 86400)
 
 
 def _elapsed(seconds: float) -> str:
     if seconds < 1:
-        return "0" if seconds < 0.001 else f"{seconds * 1000:.0f} ms"
+        return f"{round(seconds * 1000, 1):g} ms" if seconds > 0 else "0"
     if seconds < 60:
         return f"{seconds:g} s"
     return words.duration(seconds)

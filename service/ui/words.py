@@ -102,6 +102,8 @@ def duration(value: Any) -> str:
     seconds = seconds_of(value)
     if seconds is None:
         return ""
+    if 0 < seconds < 0.0005:
+        return "<1 ms"
     if seconds < 1:
         return f"{max(0, round(seconds * 1000))} ms"
     if seconds < 60:
