@@ -177,6 +177,10 @@ class Effects:
         for child in self._database.read(children):
             self._executions.kill(child)
 
+    def _remove_files(self, _execution_id: str, payload: Mapping[str, Any]) -> None:
+        """Harmless twice: what is gone stays gone."""
+        self._executions.rendering.storage.delete_prefix(payload["folder"])
+
     def _start_subflow(self, execution_id: str, payload: Mapping[str, Any]) -> None:
         """Harmless twice: the child's id is derived from task run and epoch, so it is made once."""
         run_id, epoch = payload["run"], payload["epoch"]

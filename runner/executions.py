@@ -13,22 +13,24 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from namespaces import revisions
+from namespaces import crash, revisions
+from namespaces.blobs import execution_folder
 from namespaces.clock import Clock
 from namespaces.errors import BadRequest, Conflict, InvalidInput, NotFound
 from namespaces.flows.model import Flow, Pause
 from namespaces.inputs import Resolved, resolve_inputs
 from namespaces.registry import Registry
+from namespaces.store import outbox
 from namespaces.store.db import Database
 from namespaces.store.nudges import Nudges
 from runner import rows, starting, view, writing
-from runner.applying import Applier, Outcome
+from runner.applying import HOLD, TOPIC, Applier, Outcome
 from runner.engine import events
 from runner.engine.states import TERMINAL, State
 from runner.engine.values import TaskRun
 from runner.logs import LEVELS, LogLine
 from runner.rendering import Place, Rendering
-from runner.rows import execution_table, label_table, run_table, timer_table
+from runner.rows import execution_table, iteration_table, label_table, run_table, timer_table
 from runner.starting import Prepared, Started, StartRequest, Upload
 from runner.tables import LogRow, MetricRow
 from runner.writing import Change, Stale
@@ -99,7 +101,14 @@ class Executions:
     def start(self, request: StartRequest) -> Started:
         """Start a flow; durable when it returns."""
         prepared = self.prepare(request)
-        started = self.database.write(lambda tx: self.start_in(tx, prepared))
+
+        def accept(tx: Connection) -> Started:
+            accepted = self.start_in(tx, prepared)
+            crash.reach("accept.before_commit")
+            return accepted
+
+        started = self.database.write(accept)
+        crash.reach("accept.after_commit")
         self.started(started, prepared)
         return started
 
@@ -173,6 +182,7 @@ class Executions:
             self._kill_children(execution_id)
             return
         self.apply(execution_id, events.Kill(at=self.clock.now(), cascade=cascade))
+        crash.reach("kill.after_commit")
 
     def _kill_children(self, execution_id: str) -> None:
         open_children = self.database.read(
@@ -349,11 +359,17 @@ class Executions:
         self.nudges.send(f"execution:{execution_id}")
 
     def delete(self, execution_id: str, *, logs: bool = True, metrics: bool = True, storage: bool = True) -> None:
-        """Remove an execution with what belongs to it; files go after the rows. Raises ``NotFound``."""
+        """Remove an execution with what belongs to it. Raises ``NotFound``.
+
+        Files go after the rows; a message keeps them from being forgotten when this process dies in between.
+        """
         log_table, metric_table = LogRow.__table__, MetricRow.__table__  # type: ignore[attr-defined]
 
-        def work(tx: Connection) -> Any:
+        def work(tx: Connection) -> tuple[str, list[int]]:
             row = self._row_in(tx, execution_id)
+            folder = execution_folder(row.namespace, row.flow_id, execution_id)
+            runs = sa.select(run_table.c.id).where(run_table.c.execution_id == execution_id).scalar_subquery()
+            tx.execute(sa.delete(iteration_table).where(iteration_table.c.task_run_id.in_(runs)))
             tx.execute(sa.delete(run_table).where(run_table.c.execution_id == execution_id))
             tx.execute(sa.delete(timer_table).where(timer_table.c.execution_id == execution_id))
             tx.execute(sa.delete(label_table).where(label_table.c.execution_id == execution_id))
@@ -362,13 +378,16 @@ class Executions:
             if metrics:
                 tx.execute(sa.delete(metric_table).where(metric_table.c.execution_id == execution_id))
             tx.execute(sa.delete(execution_table).where(execution_table.c.id == execution_id))
-            return row
+            if not storage:
+                return folder, []
+            message = (execution_id, {"do": "remove_files", "folder": folder})
+            return folder, outbox.put(tx, TOPIC, [message], due_at=self.clock.now() + HOLD)
 
-        row = self.database.write(work)
-        if storage:
-            from namespaces.blobs import execution_folder
-
-            self.rendering.storage.delete_prefix(execution_folder(row.namespace, row.flow_id, execution_id))
+        folder, messages = self.database.write(work)
+        crash.reach("purge.after_rows")
+        if messages:
+            self.rendering.storage.delete_prefix(folder)
+            self.database.write(lambda tx: outbox.done(tx, messages))
 
     # ------------------------------------------------------------------ looking
 

@@ -6,6 +6,7 @@ What the parts are is decided in `wiring.py`; the HTTP server itself is `server.
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("lanner.process")
 ROLES = ("web", "scheduler", "executor", "sync", "worker")
 DRAINS = ("wait", "kill")
-KEPT_VARIABLES = ("LANNER_TEST_",)
+KEPT_VARIABLES = ("LANNER_TEST",)
 PR_SET_DUMPABLE = 4
 
 
@@ -86,6 +87,9 @@ def serve(
         if reload is not None:
             stop.on_hangup(lambda: _reload(lanner, reload))
         lanner.start()
+        # What exists now lives as long as the process: the collector need not look at it again.
+        gc.freeze()
+        gc.enable()
         print(start_block(settings, roles, lanner, server, setup_token), flush=True)
         stop.wait()
         _drain(settings, lanner, server, drain)

@@ -31,7 +31,7 @@ from sync.config import Resolve, parse_sources
 from sync.hooks import HookAnswer, Hooks
 from sync.loop import GIT_TOPIC, SyncLoop
 from sync.mirror import Mirror
-from sync.model import GitSource, ItemView, Ref, Settings, State, Status, SyncResult, SyncRun
+from sync.model import MIB, GitSource, ItemView, Ref, Settings, State, Status, SyncResult, SyncRun
 from sync.plan import Plan
 from sync.reading import Reader
 from sync.survey import Tools
@@ -372,6 +372,26 @@ class SyncService:
         if source.ref.kind == "commit":
             return source.ref.value
         return Mirror(self._settings, source).probe()[0]
+
+    def texts(self, name: str, objects: Sequence[str]) -> dict[str, str]:
+        """The texts of files in the mirror, by blob id or ``commit:path``; what is not there is left out.
+
+        For showing the place of a fault: at most 1 MiB a file.
+        """
+        source = self._loop.sources().get(name)
+        wanted = [one for one in dict.fromkeys(objects) if "\n" not in one and not one.startswith("-")]
+        if source is None or not wanted:
+            return {}
+        mirror = Mirror(self._settings, source)
+        if not mirror.exists:
+            return {}
+        found: dict[str, str] = {}
+        with mirror.objects() as reader:
+            infos = dict(zip(wanted, reader.info(wanted), strict=True))
+            fit = {key: info.oid for key, info in infos.items() if info and info.type == "blob" and info.size <= MIB}
+            for key, data in zip(fit, reader.read(list(fit.values())), strict=True):
+                found[key] = data.decode("utf-8", "replace")
+        return found
 
     def receive(self, hook_id: str, headers: Mapping[str, str], raw_body: bytes) -> HookAnswer:
         """A push hook's request: verified over the raw body, then at most a request to sync. Never raises."""

@@ -29,11 +29,14 @@ from runner.triggers.conditions import (
     states,
     truthy,
 )
+from runner.triggers.schedule import TICK
 from runner.triggers.windows import Window, WindowType, of_depends_on, of_preconditions
 
 DEFAULT_STATES = frozenset({"SUCCESS", "WARNING", "FAILED", "KILLED", "CANCELLED", "RETRIED", "SKIPPED", "PAUSED"})
 SEEN = 100
 """Announcements remembered, so that one that comes twice is not counted twice."""
+FIRED = 20
+"""Windows remembered in which the trigger fired, for ``onMiss``."""
 SILENT_KINDS = frozenset({"LOOP", "TEST", "PLAYGROUND"})
 """Executions that no Flow trigger hears of."""
 
@@ -379,6 +382,8 @@ def combine(
         sources.extend(satisfied.values())
     fires = new and complete
     if fires:
+        windows = [open_gates[gate.id]["window"] for gate in listening.gates if "window" in open_gates[gate.id]]
+        kept["fired"] = [*kept.get("fired", ()), *windows][-FIRED:]
         for gate in listening.gates:
             open_gates[gate.id]["fired"] = True
             if not gate.keeps:
@@ -422,9 +427,25 @@ def _source(upstream: Upstream, at: datetime) -> dict[str, Any]:
 
 def fired_in(memory: Mapping[str, Any] | None, start: datetime) -> bool:
     """Whether the trigger has fired in the window that began at ``start`` (for ``onMiss``)."""
-    wanted = start.isoformat()
-    gates = (memory or {}).get("gates", {})
-    return any(gate.get("window") == wanted and gate.get("fired") for gate in gates.values())
+    return start.isoformat() in (memory or {}).get("fired", ())
+
+
+def missed(
+    window: Window, memory: Mapping[str, Any] | None, ends: datetime, now: datetime
+) -> tuple[list[datetime], datetime]:
+    """Ends of windows up to ``now`` in which the trigger did not fire, and the end to look at next.
+
+    ``ends`` is the end of the first window that was not looked at yet. At most ``FIRED`` windows are told.
+    """
+    found: list[datetime] = []
+    while ends <= now:
+        held = window.bounds(ends - TICK)
+        if held is not None and not fired_in(memory, held[0]):
+            found.append(ends)
+        ends = window.next_end(ends)
+        if len(found) == FIRED:
+            return found, window.next_end(now)
+    return found, ends
 
 
 def variables(
