@@ -64,7 +64,7 @@ def _why_not(segment: str) -> str:
         return "it has an empty, '.' or '..' segment"
     if segment.lower() == ".git":
         return "'.git' is not a file of a namespace"
-    if any(ord(c) < 32 or ord(c) == 127 for c in segment) or "\\" in segment:  # noqa: PLR2004
+    if any(ord(c) < 32 or ord(c) == 127 for c in segment) or "\\" in segment:
         return "it has a control character or a backslash"
     if segment[-1] in ". ":
         return "a name must not end with a dot or a blank"

@@ -77,6 +77,8 @@ class Outcome:
     timers: bool = False
     subflows: list[StartSubflow] = field(default_factory=list)
     """Subflows found unstarted; those of fresh decisions are messages."""
+    strangers: list[str] = field(default_factory=list)
+    """Tasks of waiting task runs that the flow does not have: nobody can ever run them."""
 
 
 class Decision:
@@ -246,6 +248,8 @@ class Decision:
                     self._inline.append(dispatch)
                 else:
                     waiting.dispatches.append(dispatch)
+            elif task is None:
+                waiting.strangers.append(run.task_id)
         return waiting
 
     def run_inline(self) -> None:

@@ -80,7 +80,7 @@ class CeleryDispatch:
         except Exception as error:
             raise Unavailable(f"the broker cannot be reached: {error}") from error
 
-    def stop(self, timeout_s: float) -> None:  # noqa: ARG002 - nothing runs here
+    def stop(self, timeout_s: float) -> None:
         self._app.close()
 
 
