@@ -29,6 +29,7 @@ from runner.rows import execution_table, run_table
 
 log = logging.getLogger("lanner.effects")
 
+MOST_ATTEMPTS = 5
 MOST_DEPTH = 100
 SUBFLOW = "io.kestra.plugin.core.flow.Subflow"
 
@@ -66,14 +67,12 @@ class Effects:
         try:
             getattr(self, f"_{payload['do']}")(message.key, payload)
         except Unavailable as error:
-            log.warning(
-                "effect %s of %s waits: %s", payload["do"], message.key, error, extra={"action": "effect_waits"}
-            )
+            log.warning("effect %r of %s waits: %s", payload, message.key, error, extra={"action": "effect_waits"})
             self._postpone(message)
             return
         except Exception as error:
-            log.exception("effect %s of %s failed", payload["do"], message.key, extra={"action": "effect_failed"})
-            if message.attempts < 5:
+            log.exception("effect %r of %s failed", payload, message.key, extra={"action": "effect_failed"})
+            if message.attempts < MOST_ATTEMPTS:
                 self._postpone(message)
                 return
             self._executions.apply(

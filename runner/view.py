@@ -10,7 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from namespaces.errors import CorruptRow
 from namespaces.flows.model import Flow
+from namespaces.store.base import Unreadable
 from runner import rows
 from runner.engine.events import AnyEvent, Needs, Started, needs
 from runner.engine.values import Execution, TaskRun
@@ -94,6 +96,10 @@ def load(
     if row is None:
         return None
     flow = flow_of(connection, row.namespace, row.flow_id, row.revision) if flow_of is not None else None
+    # Values that nothing looks at are passed on as they are: an unreadable one must not wait for the first task.
+    for name in ("inputs", "variables", "outputs", "trigger"):
+        if isinstance(getattr(row, name), Unreadable):
+            raise CorruptRow(f"execution '{execution_id}' cannot be read: '{name}' is no JSON")
     wanted: set[str] = set()
     widest = Needs.NOTHING
     for event in events:
@@ -108,6 +114,16 @@ def load(
         if run_id:
             wanted.add(run_id)
     found = _runs(connection, execution_id, widest, wanted)
+    try:
+        return _loaded(row, found)
+    except CorruptRow:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        # Valid JSON of a wrong shape, a state that does not exist: as unreadable as a torn text.
+        raise CorruptRow(f"execution '{execution_id}' cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _loaded(row: Any, found: Iterable[Any]) -> Loaded:
     runs: dict[str, TaskRun] = {}
     paths: dict[str, tuple[str, ...]] = {}
     claimed: dict[str, str | None] = {}
