@@ -37,12 +37,14 @@ def _base64_forms(raw: bytes) -> set[str]:
     found = set()
     for shift in range(3):
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
-            text = encode(b"\0" * shift + raw).decode().rstrip("=")
+            padded = encode(b"\0" * shift + raw).decode()
+            text = padded.rstrip("=")
             first = (0, 2, 3)[shift]
             whole = (shift + len(raw)) * 8 // 6
             part = text[first:whole]
             if len(part) >= 6:
-                found.add(part)
+                # Where the secret ends the text, its last character and the padding are certain too.
+                found |= {part, text[first:], padded[first:]}
     return found
 
 

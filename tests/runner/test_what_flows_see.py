@@ -1,0 +1,94 @@
+"""What expressions see of the execution they belong to: errors of the moment, secrets behind outputs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.instances import Instance
+
+SECRET = "correct-horse-battery"
+
+
+@pytest.fixture
+def instance(tmp_path: Path, database_url: str) -> Iterator[Instance]:
+    made = Instance(tmp_path / "data", database_url)
+    yield made
+    made.close()
+
+
+def test_error_logs_hold_what_failed_a_moment_ago(instance: Instance) -> None:
+    instance.deploy(
+        "f",
+        """
+        tasks: [{id: bad, type: io.kestra.plugin.core.execution.Fail, errorMessage: out of cheese}]
+        errors: [{id: tell, type: io.kestra.plugin.core.log.Log, message: "because {{ errorLogs()[0].message }}"}]
+        """,
+    )
+
+    assert "because out of cheese" in instance.logs(instance.run("f")["id"])
+
+
+def test_a_flow_output_of_any_type_that_holds_a_secret_is_masked_and_handed_on_whole(instance: Instance) -> None:
+    instance.deploy(
+        "child",
+        """
+        inputs: [{id: token, type: SECRET}]
+        tasks: [{id: t, type: io.kestra.plugin.core.debug.Return, format: x}]
+        outputs:
+          - {id: text, type: STRING, value: "token {{ inputs.token }}"}
+          - {id: sealed, type: SECRET, value: "{{ inputs.token }}"}
+          - {id: open, type: STRING, value: "{{ inputs.token | length }}"}
+        afterExecution:
+          - {id: after, type: io.kestra.plugin.core.log.Log, message: "{{ execution.outputs.sealed | length }} after"}
+        """,
+    )
+    instance.deploy(
+        "parent",
+        f"""
+        tasks:
+          - id: call
+            type: io.kestra.plugin.core.flow.Subflow
+            namespace: company.team
+            flowId: child
+            inputs: {{token: {SECRET}}}
+          - id: use
+            type: io.kestra.plugin.core.debug.Return
+            format: "{{{{ outputs.call.outputs.text | length }}}} {{{{ outputs.call.outputs.sealed | length }}}}"
+        """,
+    )
+
+    one = instance.run("parent")
+
+    runs = {run["taskId"]: run for run in one["taskRunList"]}
+    assert runs["call"]["state"]["current"] == "SUCCESS"
+    assert runs["use"]["outputs"]["value"] == f"{len(SECRET) + 6} {len(SECRET)}"
+    child = instance.ended(runs["call"]["outputs"]["executionId"])
+    assert child["outputs"] == {"text": "********", "sealed": "********", "open": str(len(SECRET))}
+    assert SECRET not in json.dumps([one["taskRunList"], child])
+    after = f"{len(SECRET)} after"
+    instance.until(child["id"], lambda _: after in instance.logs(child["id"]), "the line of its afterExecution")
+
+
+def test_a_secret_given_at_resume_is_read_by_the_next_task(instance: Instance) -> None:
+    instance.deploy(
+        "f",
+        """
+        tasks:
+          - id: ask
+            type: io.kestra.plugin.core.flow.Pause
+            onResume: [{id: token, type: SECRET}]
+          - {id: use, type: io.kestra.plugin.core.debug.Return, format: "{{ outputs.ask.onResume.token | length }}"}
+        """,
+    )
+    execution_id = instance.start("f")
+    instance.in_state(execution_id, "PAUSED")
+
+    instance.executions.resume(execution_id, inputs={"token": SECRET})
+
+    one = instance.ended(execution_id)
+    assert one["taskRunList"][1]["outputs"]["value"] == str(len(SECRET))
+    assert SECRET not in json.dumps(one)
