@@ -20,6 +20,9 @@ MASK = "******"
 SHORTEST = 4
 """Shorter secrets are not masked: the mask would give away more than it hides."""
 
+LONGEST = 32 * 1024
+"""Longer ones (encrypted bodies of answers) are sealed where they are kept, but too long to look for in each line."""
+
 
 def forms(secret: str) -> set[str]:
     """Every spelling of a secret that is looked for: plain, per line, URL, base64, hex, JSON, shell."""
@@ -59,8 +62,8 @@ class Masker:
         self.add(secrets)
 
     def add(self, secrets: Iterable[str]) -> None:
-        """Mask these as well from now on; those shorter than four characters are left out."""
-        new = [s for s in secrets if len(s) >= SHORTEST and s not in self._secrets]
+        """Mask these as well from now on; very short and very long ones are left out."""
+        new = [s for s in secrets if SHORTEST <= len(s) <= LONGEST and s not in self._secrets]
         if not new:
             return
         with self._lock:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -92,3 +94,40 @@ def test_a_secret_given_at_resume_is_read_by_the_next_task(instance: Instance) -
     one = instance.ended(execution_id)
     assert one["taskRunList"][1]["outputs"]["value"] == str(len(SECRET))
     assert SECRET not in json.dumps(one)
+
+
+class _Answers(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(SECRET)))
+        self.end_headers()
+        self.wfile.write(SECRET.encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_an_encrypted_body_is_shown_to_nobody_and_read_by_the_next_task(instance: Instance) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        instance.deploy(
+            "f",
+            f"""
+            tasks:
+              - id: get
+                type: io.kestra.plugin.core.http.Request
+                uri: "http://127.0.0.1:{server.server_port}/"
+                encryptBody: true
+              - id: use
+                type: io.kestra.plugin.core.debug.Return
+                format: "{{{{ outputs.get.encryptedBody.value | length }}}}"
+            """,
+        )
+        one = instance.run("f")
+    finally:
+        server.shutdown()
+        server.server_close()
+
+    assert one["taskRunList"][1]["outputs"]["value"] == str(len(SECRET))
+    assert one["taskRunList"][0]["outputs"]["encryptedBody"] == {"value": "********"}
