@@ -114,6 +114,7 @@ class Decision:
         self._changed: dict[str, None] = {}
         self._acts: list[Act] = []
         self._logs: list[LogLine] = []
+        self.place.unwritten = self._logs
         self._metrics: list[tuple[TaskRun, Metric]] = []
         self._late: list[dict[str, Any]] = []
         self._ended_runs: list[TaskRun] = []

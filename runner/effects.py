@@ -15,6 +15,7 @@ from namespaces.errors import LannerError, Unavailable
 from namespaces.flows.model import Subflow
 from namespaces.ids import derived_id
 from namespaces.labels import read_labels
+from namespaces.secrets import reseal
 from namespaces.store import outbox
 from namespaces.store.outbox import Message
 from runner import view
@@ -113,7 +114,8 @@ class Effects:
         )
         if parent is None:
             return
-        outputs, error = row.outputs, None
+        # A sealed value belongs to one execution: the parent's is another one.
+        outputs, error = reseal(self._executions.rendering.vault, row.outputs, row.id, parent), None
         if state.terminal:
             try:
                 outputs = {**(outputs or {}), **self._legacy_outputs(parent, row, now)} or None
@@ -141,7 +143,8 @@ class Effects:
             return {}
         place = Place(self._executions.rendering, self._executions.flow_of(loaded), loaded.facts, loaded.paths)
         rendered: dict[str, Any] = place.renderer(loaded.value, None).value(dict(task.outputs))
-        return rendered
+        sealed: dict[str, Any] = place.sealed(rendered, parent_id)
+        return sealed
 
     def _release(self, execution_id: str, _payload: Mapping[str, Any]) -> None:
         """Harmless twice: slots are counted from rows."""
