@@ -26,6 +26,7 @@ from namespaces.store.nudges import Nudges
 from runner import rows, starting, view, writing
 from runner.applying import HOLD, TOPIC, Applier, Outcome
 from runner.engine import events
+from runner.engine.restart import NOTHING
 from runner.engine.states import TERMINAL, State
 from runner.engine.values import TaskRun
 from runner.logs import LEVELS, LogLine
@@ -242,22 +243,23 @@ class Executions:
         ]
         return runs[0] if runs else None
 
-    def restart(self, execution_id: str, *, revision: int | None = None) -> None:
+    def restart(self, execution_id: str, *, revision: int | None = None) -> str:
+        """Run again what failed, was killed or is paused; returns the id of the execution that goes on.
+
+        Under another revision that is a new one, and the old one stays as it is. Raises ``Conflict`` when it still
+        runs or has nothing to restart, ``NotFound`` for an unknown revision.
+        """
         row = self._row(execution_id)
         if not State(row.state).terminal and row.state != State.PAUSED:
             raise Conflict(f"execution is not terminated but {row.state}", code="not_terminated")
-        if revision is not None:
-            self._require_revision(row, revision)
-        changed = self.apply(execution_id, events.Restart(at=self.clock.now(), revision=revision))
-        if not changed:
-            raise Conflict("No task found to restart execution from!", code="nothing_to_restart")
+        if revision is not None and revision != row.revision:
+            from runner.replaying import Replaying
+
+            return Replaying(self).restart(execution_id, revision)
+        if not self.apply(execution_id, events.Restart(at=self.clock.now())):
+            raise Conflict(NOTHING, code="nothing_to_restart")
         self._begin(execution_id)
-
-    def _require_revision(self, row: Any, revision: int) -> None:
-        def read(connection: Connection) -> None:
-            self.registry.flow(connection, row.namespace, row.flow_id, revision)
-
-        self.database.read(read)
+        return execution_id
 
     def replay(
         self,
