@@ -39,6 +39,18 @@ from runner.writing import Change, Stale
 log = logging.getLogger("lanner.executions")
 
 
+def killable() -> sa.ColumnElement[bool]:
+    """Executions that a kill concerns: not terminal, or RETRIED and about to be replaced."""
+    replaced = sa.select(timer_table.c.id).where(
+        timer_table.c.execution_id == execution_table.c.id,
+        timer_table.c.kind == events.TimerKind.NEW_EXECUTION.value,
+    )
+    return sa.or_(
+        execution_table.c.state.not_in([state.value for state in TERMINAL]),
+        sa.and_(execution_table.c.state == State.RETRIED.value, replaced.exists()),
+    )
+
+
 class Executions:
     """``work`` is the pool that carries out what a commit left to do; ``driver`` decides about slots and effects."""
 
@@ -178,6 +190,8 @@ class Executions:
         """Kill; a finished execution stays as it is, its running children are killed when cascading."""
         row = self._row(execution_id)
         if State(row.state).terminal:
+            if self._give_up_retry(row):
+                return
             if not cascade:
                 raise Conflict(f"execution is already {row.state}", code="already_ended")
             self._kill_children(execution_id)
@@ -185,13 +199,28 @@ class Executions:
         self.apply(execution_id, events.Kill(at=self.clock.now(), cascade=cascade))
         crash.reach("kill.after_commit")
 
+    def _give_up_retry(self, row: Any) -> bool:
+        """Let nothing take the place of a RETRIED execution, and tell the parent that waits for it."""
+        if row.state != State.RETRIED:
+            return False
+        pending = (timer_table.c.execution_id == row.id, timer_table.c.kind == events.TimerKind.NEW_EXECUTION.value)
+        if self.database.read(lambda c: c.execute(sa.select(timer_table.c.id).where(*pending)).first()) is None:
+            return False
+        if row.parent_run_id is not None and row.trigger_execution_id is not None:
+            killed = events.SubflowChanged(
+                at=self.clock.now(), task_run_id=row.parent_run_id, execution_id=row.id, state=State.KILLED
+            )
+            self.apply(row.trigger_execution_id, killed)
+        self.database.write(lambda tx: tx.execute(sa.delete(timer_table).where(*pending)))
+        return True
+
     def _kill_children(self, execution_id: str) -> None:
         open_children = self.database.read(
             lambda c: c.execute(
                 sa.select(execution_table.c.id).where(
                     execution_table.c.trigger_execution_id == execution_id,
                     execution_table.c.parent_run_id.is_not(None),
-                    execution_table.c.state.not_in([state.value for state in TERMINAL]),
+                    killable(),
                 )
             ).scalars()
         )
@@ -463,4 +492,4 @@ class Executions:
         )
 
 
-__all__ = ["Executions", "StartRequest", "Started", "Upload"]
+__all__ = ["Executions", "StartRequest", "Started", "Upload", "killable"]

@@ -64,9 +64,7 @@ class Replaying:
             raise Conflict(NOTHING, code="nothing_to_restart")
         return self._insert(row, loaded, flow, new, made, self._inputs(row, new))
 
-    def _read(
-        self, execution_id: str, revision: int | None, latest: bool
-    ) -> tuple[Any, view.Loaded, revisions.Stored]:
+    def _read(self, execution_id: str, revision: int | None, latest: bool) -> tuple[Any, view.Loaded, revisions.Stored]:
         everything = events.Restart(at=self._executions.clock.now())
 
         def read(connection: Connection) -> tuple[Any, view.Loaded, revisions.Stored]:
