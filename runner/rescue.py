@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 
 from namespaces.errors import LannerError, Unavailable
 from namespaces.store import leases
+from namespaces.store.db import database_now
 from runner.dispatch.base import Dispatch
 from runner.driving import Driver
 from runner.engine import events
@@ -88,7 +89,9 @@ class Reconciler:
         if self._seen_since is None:
             self._seen_since = now
         lease = self._database.write(
-            lambda tx: leases.acquire(tx, "reconciler", self._holder, now=now, ttl=timedelta(seconds=15))
+            lambda tx: leases.acquire(
+                tx, "reconciler", self._holder, now=database_now(tx, self._clock), ttl=timedelta(seconds=15)
+            )
         )
         if lease is None:
             return 0
@@ -96,7 +99,7 @@ class Reconciler:
         patience = timedelta(0) if after_start else CREATED_FOR
         for execution_id in self._database.read(lambda c: self._not_begun(c, now - patience)):
             helped += self._help(execution_id, lambda i=execution_id: self._driver.begin(i))
-        for worker_id in self._database.read(lambda c: self._lost_workers(c, now)):
+        for worker_id in self._database.read(lambda c: self._lost_workers(c, database_now(c, self._clock))):
             helped += self._lost(worker_id)
         patience = timedelta(0) if after_start else UNCLAIMED
         helped += self._drive_unclaimed(now - patience, whole=after_start)
@@ -217,7 +220,7 @@ class Reconciler:
             self._driver.effects.announce_again(execution_id)
 
     def _lost_workers(self, connection: Connection, now: datetime) -> list[str]:
-        unbroken = self._seen_since is not None and now - self._seen_since >= UNBROKEN
+        unbroken = self._seen_since is not None and self._clock.now() - self._seen_since >= UNBROKEN
         lost = []
         for row in connection.execute(sa.select(worker_table).where(worker_table.c.state == "RUNNING")):
             process = {"host": row.host, "boot": row.boot_id, "pid": str(row.pid), "start": row.process_start}

@@ -18,6 +18,7 @@ from service.auth.headers import secured
 from service.auth.setup import accounts_of
 from service.proxies import BehindProxy
 from service.request import LannerRequest
+from service.rules import LazyRule
 from service.stream import Streams, most_streams
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def create_app(lanner: Lanner) -> Flask:
     """The application for a wired ``lanner`` (``service.wiring``). Starts nothing and opens nothing."""
     settings = lanner.settings
     app = Flask("lanner", static_folder=None, template_folder=None)
+    app.url_rule_class = LazyRule
     app.request_class = LannerRequest
     app.extensions["lanner"] = lanner
     app.config.update(
