@@ -23,8 +23,8 @@ from runner.deciding import child_message
 from runner.dispatch.base import Dispatch
 from runner.engine import events
 from runner.engine.effects import RestartSubflow, StartSubflow
-from runner.engine.states import TERMINAL, State
-from runner.executions import Executions, StartRequest
+from runner.engine.states import State
+from runner.executions import Executions, StartRequest, killable
 from runner.rendering import Place
 from runner.rows import execution_table, run_table
 
@@ -166,9 +166,7 @@ class Effects:
         """Harmless twice: a terminal execution is not killed again."""
 
         def children(connection: Connection) -> list[str]:
-            query = sa.select(execution_table.c.id).where(
-                execution_table.c.state.not_in([state.value for state in TERMINAL])
-            )
+            query = sa.select(execution_table.c.id).where(killable())
             if payload["run"] is not None:
                 query = query.where(execution_table.c.parent_run_id == payload["run"])
             else:
