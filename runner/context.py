@@ -55,7 +55,8 @@ class Lookup:
         self._resolve = resolve
         self.fresh: dict[tuple[str, str], TaskRun] = {}
         """(task id, address) to task runs that this batch has changed."""
-        self._known: dict[tuple[str, str], TaskRun | None] = {}
+        self.paths: dict[str, tuple[str, ...]] = {}
+        """Loop path of each task run that is not committed yet."""
 
     def one(self, task_id: str, path: tuple[str, ...]) -> Any | None:
         """Outputs of the task run at this loop path, None when it has none."""
@@ -93,8 +94,6 @@ class Lookup:
                 path = self.paths.get(run.id, ())
                 merged[address] = (path, run.outputs, run.state.value)
         return list(merged.values())
-
-    paths: dict[str, tuple[str, ...]] = {}
 
     def state(self, task_id: str, path: tuple[str, ...]) -> str | None:
         key = (task_id, rows.address(path))

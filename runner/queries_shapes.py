@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
 
 from namespaces.secrets import MARK, masked
+from namespaces.store.base import dump_json, to_micros
 from runner.engine.states import TERMINAL
 from runner.logs import NAMES
 
@@ -171,6 +173,22 @@ def _execution(row: Any, runs: list[dict[str, Any]] | None, now: int, until: int
     if row.commit is not None:
         shape["git"] = {"commit": row.commit, "source": row.source, "generation": row.generation}
     return shape
+
+
+_JSON_COLUMNS = ("history", "labels", "inputs", "variables", "outputs", "trigger", "breakpoints", "loop_run")
+_INSTANTS = ("created_at", "ended_at", "schedule_date", "original_created_at")
+
+
+def inserted(values: Mapping[str, Any], now: int) -> dict[str, Any]:
+    """An execution as it was just written, from the columns of its row: without task runs yet."""
+    row = SimpleNamespace(parent_id=None, **dict.fromkeys((*_JSON_COLUMNS, *_INSTANTS)))
+    for name, value in values.items():
+        if value is not None and name in _JSON_COLUMNS:
+            value = dump_json(value)
+        elif value is not None and name in _INSTANTS:
+            value = to_micros(value)
+        setattr(row, name, value)
+    return execution(row, [], now)
 
 
 def task_run(

@@ -15,9 +15,11 @@ from sqlalchemy.engine import Connection
 
 from namespaces.errors import LannerError, Unavailable
 from namespaces.store import leases
+from namespaces.store.db import database_now
 from runner.dispatch.base import Dispatch
 from runner.driving import Driver
 from runner.engine import events
+from runner.engine.draft import BEFORE_THE_GATE
 from runner.engine.states import State
 from runner.executions import Executions
 from runner.rows import decode_history, execution_table, run_table
@@ -49,6 +51,7 @@ class Reconciler:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lanner-rescue", daemon=True)
         self._seen_since: datetime | None = None
+        self._page = ""
 
     def start(self) -> None:
         self._thread.start()
@@ -78,7 +81,9 @@ class Reconciler:
         if self._seen_since is None:
             self._seen_since = now
         lease = self._database.write(
-            lambda tx: leases.acquire(tx, "reconciler", self._holder, now=now, ttl=timedelta(seconds=15))
+            lambda tx: leases.acquire(
+                tx, "reconciler", self._holder, now=database_now(tx, self._clock), ttl=timedelta(seconds=15)
+            )
         )
         if lease is None:
             return 0
@@ -86,11 +91,10 @@ class Reconciler:
         patience = timedelta(0) if after_start else CREATED_FOR
         for execution_id in self._database.read(lambda c: self._not_begun(c, now - patience)):
             helped += self._help(execution_id, lambda i=execution_id: self._driver.begin(i))
-        for worker_id in self._database.read(lambda c: self._lost_workers(c, now)):
+        for worker_id in self._database.read(lambda c: self._lost_workers(c, database_now(c, self._clock))):
             helped += self._lost(worker_id)
         patience = timedelta(0) if after_start else UNCLAIMED
-        for execution_id in self._database.read(lambda c: self._unclaimed(c, now - patience)):
-            helped += self._help(execution_id, lambda i=execution_id: self._executions.applier.drive(i))
+        helped += self._drive_unclaimed(now - patience, whole=after_start)
         for execution_id in self._database.read(lambda c: self._stuck_killing(c, now - KILLING_FOR)):
             helped += self._help(execution_id, lambda i=execution_id: self._force_kill(i))
         for execution_id in self._database.read(lambda c: self._unheard(c, now - UNCLAIMED)):
@@ -100,6 +104,16 @@ class Reconciler:
         for namespace, flow_id, oldest in self._database.read(self._queues):
             self._help(oldest, lambda n=namespace, f=flow_id: self._driver.released(n, f))
         return helped
+
+    def _drive_unclaimed(self, before: datetime, *, whole: bool) -> int:
+        """One page of what waits, or after a start all of it; the next pass goes on where this one ended."""
+        helped = 0
+        while True:
+            found, self._page = self._database.read(lambda c: self._unclaimed(c, before, self._page))
+            for execution_id in found:
+                helped += self._help(execution_id, lambda i=execution_id: self._executions.applier.drive(i))
+            if not whole or not self._page or self._stop.is_set():
+                return helped
 
     def _help(self, execution_id: str, step: Any) -> int:
         """One step for one execution; a failing one is counted on its row and ends FAILED after five."""
@@ -141,6 +155,7 @@ class Reconciler:
             connection.execute(
                 sa.select(execution_table.c.id)
                 .where(
+                    execution_table.c.finished.is_(False),
                     execution_table.c.state.in_([State.CREATED.value, State.RESTARTED.value]),
                     execution_table.c.created_at <= before,
                     now_or_later,
@@ -151,23 +166,37 @@ class Reconciler:
         )
 
     @staticmethod
-    def _unclaimed(connection: Connection, before: datetime) -> list[str]:
-        """Executions with a task run that is ready and that nobody has. Recent ones are given time by their version:
-        a run whose creation is younger than ``before`` is left alone."""
-        rows = connection.execute(
-            sa.select(run_table.c.execution_id, sa.func.max(run_table.c.history).label("history"))
+    def _unclaimed(connection: Connection, before: datetime, after: str) -> tuple[list[str], str]:
+        """Executions with a task run that was decided on before ``before`` and that nobody has taken, in order of
+        their ids from ``after`` on; and where the next look begins ("" when this one reached the end).
+
+        In whatever state they are: afterExecution tasks, ``onPause`` and the siblings of a loop that waits count too.
+        """
+        waiting = (
+            sa.select(
+                run_table.c.execution_id,
+                sa.func.min(run_table.c.history).label("one"),
+                sa.func.max(run_table.c.history).label("other"),
+            )
             .join(execution_table, execution_table.c.id == run_table.c.execution_id)
             .where(
                 execution_table.c.finished.is_(False),
-                execution_table.c.state.in_([State.RUNNING.value, State.RETRYING.value]),
+                execution_table.c.state.not_in([state.value for state in BEFORE_THE_GATE]),
                 run_table.c.terminal.is_(False),
                 run_table.c.worker_id.is_(None),
+                run_table.c.epoch > 0,
                 run_table.c.state.in_([State.CREATED.value, State.RESTARTED.value, State.SUBMITTED.value]),
+                run_table.c.execution_id > after,
             )
             .group_by(run_table.c.execution_id)
+            .order_by(run_table.c.execution_id)
             .limit(BATCH)
         )
-        return [row.execution_id for row in rows if _changed_before(row.history, before)]
+        rows = connection.execute(waiting).all()
+        old = [
+            row.execution_id for row in rows if _changed_before(row.one, before) or _changed_before(row.other, before)
+        ]
+        return old, rows[-1].execution_id if len(rows) == BATCH else ""
 
     @staticmethod
     def _unheard(connection: Connection, before: datetime) -> list[str]:
@@ -192,7 +221,7 @@ class Reconciler:
             self._driver.effects.announce_again(execution_id)
 
     def _lost_workers(self, connection: Connection, now: datetime) -> list[str]:
-        unbroken = self._seen_since is not None and now - self._seen_since >= UNBROKEN
+        unbroken = self._seen_since is not None and self._clock.now() - self._seen_since >= UNBROKEN
         lost = []
         for row in connection.execute(sa.select(worker_table).where(worker_table.c.state == "RUNNING")):
             process = {"host": row.host, "boot": row.boot_id, "pid": str(row.pid), "start": row.process_start}
@@ -296,9 +325,10 @@ class Reconciler:
 
 
 def _changed_before(stored: Any, before: datetime) -> bool:
-    """Whether the last change is that old. A history that cannot be read counts as old: whoever looks at it tells."""
+    """Whether a stored history entered its last state by then. One that cannot be read counts as old: whoever looks
+    at it next tells why."""
     try:
-        history = decode_history(stored)
+        changes = decode_history(stored)
     except (LannerError, ValueError, TypeError):
         return True
-    return not history or history[-1][1] <= before
+    return not changes or changes[-1][1] <= before

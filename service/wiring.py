@@ -19,7 +19,7 @@ from namespaces.flows.types import ALL_TASK_TYPES
 from namespaces.registry import Registry
 from namespaces.secrets import Secrets, Vault, load_or_create_key
 from namespaces.store.db import Database, open_database
-from namespaces.store.nudges import Nudges
+from namespaces.store.nudges import open_nudges
 from runner.context import Surroundings
 from runner.dispatch.base import Dispatch
 from runner.driving import Driver
@@ -57,8 +57,8 @@ class Lanner:
         self.roles = roles
         self.clock = clock
         self.draining = threading.Event()
-        self.nudges = Nudges(silent=environ.get("LANNER_TEST_SILENT") == "1")
         self.database: Database = open_database(settings.database_url, must_exist=True)
+        self.nudges = open_nudges(self.database.url, silent=environ.get("LANNER_TEST_SILENT") == "1")
         plugins = load_entry_points()
         self.plugin_problems = plugins.problems
         self.catalog = Catalog((*ALL_TASK_TYPES, *plugins.task_types), plugins.trigger_types)
@@ -178,6 +178,7 @@ class Lanner:
         """Let go of everything; safe after a failed start too."""
         self.work.shutdown(wait=True, cancel_futures=True)
         self.renderer.close()
+        self.nudges.close()
         self.database.close()
 
     def reload_sources(self, settings: Settings) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from namespaces.ids import new_id
+from namespaces.instance import instance_id
 from runner.dispatch.base import Dispatch
 from runner.egress import Egress, Rules
 from runner.heartbeat import Heartbeat
@@ -67,14 +68,16 @@ class Workers:
             from runner.dispatch.celery import CeleryDispatch, CeleryWorker
 
             url = str(settings.dispatch.broker_url)
+            instance = instance_id(self._lanner.database)
             if self._local:
                 self._celery = CeleryWorker(
                     url,
+                    instance,
                     self.runner.run,
                     self.runner.cancel,
                     concurrency=settings.subprocesses,
                 )
-            return CeleryDispatch(url)
+            return CeleryDispatch(url, instance)
         from runner.dispatch.inprocess import InProcessDispatch
 
         return InProcessDispatch(self.runner, Pool(max(settings.subprocesses, 32)))
@@ -82,7 +85,7 @@ class Workers:
     def _seen(self, claim: Claim) -> Seen:
         scene = self.reporter.scene(claim)
         variables = scene.variables
-        return Seen(variables=variables, ports=scene.ports(variables), secrets=lambda: tuple(scene.secrets))
+        return Seen(variables=variables, ports=scene.ports(variables), secrets=lambda: scene.secrets)
 
     def _world(self, claim: Claim) -> World:
         return FlowWorld(self._lanner.executions, self._lanner.toggle_trigger, claim)

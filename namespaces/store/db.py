@@ -14,12 +14,14 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from namespaces.clock import Clock
 from namespaces.errors import LannerError, Unavailable
 from namespaces.store.base import metadata
 
@@ -65,6 +67,14 @@ def open_database(url: str | URL, *, must_exist: bool = False) -> Database:
         hint="use sqlite:////path/to/lanner.db or postgresql://user@host/name",
         code="configuration",
     )
+
+
+def database_now(tx: Connection, clock: Clock) -> datetime:
+    """The database's time, by which leases and heartbeats are judged; on SQLite the host's, which is the same there."""
+    if tx.dialect.name == "postgresql":
+        moment: datetime = tx.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+        return moment
+    return clock.now()
 
 
 def create_schema(database: Database) -> None:
@@ -214,6 +224,7 @@ class PostgresDatabase:
         self._engine: Engine = sa.create_engine(
             url, pool_size=10, max_overflow=40, pool_pre_ping=True, isolation_level="READ COMMITTED"
         )
+        self._closed = False
         self._snapshots = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
     def read(self, work: Work[T]) -> T:
@@ -223,9 +234,12 @@ class PostgresDatabase:
         return self._try(self._engine, work)
 
     def close(self) -> None:
+        self._closed = True
         self._engine.dispose()
 
     def _try(self, engine: Engine, work: Work[T]) -> T:
+        if self._closed:
+            raise Unavailable("the database is closed")
         for attempt in range(RETRIES):
             try:
                 with engine.begin() as connection:

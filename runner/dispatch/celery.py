@@ -16,16 +16,16 @@ from namespaces.errors import Unavailable
 log = logging.getLogger("lanner.dispatch")
 
 TASK = "lanner.run_attempt"
-QUEUE = "lanner"
-KILL_EXCHANGE = "lanner.kill"
+KILLS = "kill"
 PUBLISH_TIMEOUT_S = 5
 
 
-def queue_name(group: str) -> str:
-    return f"{QUEUE}.{group}" if group else QUEUE
+def name_of(instance: str, part: str) -> str:
+    """Name of a queue or exchange: instances that share a broker must not take each other's work."""
+    return f"lanner.{instance}.{part}" if part else f"lanner.{instance}"
 
 
-def make_app(broker_url: str) -> Any:
+def make_app(broker_url: str, instance: str) -> Any:
     """The Celery application: JSON only, no results, no retries, no timers of its own."""
     from celery import Celery
 
@@ -41,7 +41,7 @@ def make_app(broker_url: str) -> Any:
         worker_send_task_events=False,
         broker_connection_retry_on_startup=True,
         broker_connection_timeout=PUBLISH_TIMEOUT_S,
-        task_default_queue=QUEUE,
+        task_default_queue=name_of(instance, ""),
         task_create_missing_queues=True,
         worker_hijack_root_logger=False,
         broker_transport_options=(
@@ -54,30 +54,41 @@ def make_app(broker_url: str) -> Any:
 class CeleryDispatch:
     """Publishes attempts and kills; the workers are other processes (``lanner worker``)."""
 
-    def __init__(self, broker_url: str) -> None:
-        self._app = make_app(broker_url)
+    def __init__(self, broker_url: str, instance: str) -> None:
+        self._app = make_app(broker_url, instance)
+        self._instance = instance
         self._lock = threading.Lock()
 
     def submit(self, task_run_id: str, epoch: int, group: str) -> None:
         """Publish and forget; a broker that does not answer leaves the work to the reconciler, which is logged."""
+        from kombu.exceptions import KombuError, OperationalError
+
         try:
             with self._lock:
                 self._app.send_task(
-                    TASK, args=(task_run_id, epoch), queue=queue_name(group), retry=False, ignore_result=True
+                    TASK,
+                    args=(task_run_id, epoch),
+                    queue=name_of(self._instance, group),
+                    retry=False,
+                    ignore_result=True,
                 )
-        except Exception as error:
+        except (OSError, OperationalError, KombuError) as error:
             log.warning("broker not reached, %s waits: %s", task_run_id, error, extra={"action": "publish_failed"})
 
     def kill(self, task_run_id: str, epoch: int) -> None:
         """Tell every worker; the one that runs the attempt ends it. Raises ``Unavailable`` so that it is sent again."""
-        from kombu import Exchange, Producer
+        from kombu.entity import Exchange
+        from kombu.exceptions import KombuError, OperationalError
+        from kombu.messaging import Producer
 
         try:
             with self._app.connection_for_write() as connection:
                 connection.ensure_connection(max_retries=1, timeout=PUBLISH_TIMEOUT_S)
-                producer = Producer(connection.channel(), Exchange(KILL_EXCHANGE, type="fanout", durable=False))
+                producer = Producer(
+                    connection.channel(), Exchange(name_of(self._instance, KILLS), type="fanout", durable=False)
+                )
                 producer.publish({"run": task_run_id, "epoch": epoch}, serializer="json", retry=False)
-        except Exception as error:
+        except (OSError, OperationalError, KombuError) as error:
             raise Unavailable(f"the broker cannot be reached: {error}") from error
 
     def stop(self, timeout_s: float) -> None:
@@ -90,6 +101,7 @@ class CeleryWorker:
     def __init__(
         self,
         broker_url: str,
+        instance: str,
         run: Callable[[str, int], object],
         kill: Callable[[str, int], object],
         *,
@@ -97,12 +109,12 @@ class CeleryWorker:
         groups: tuple[str, ...] = ("",),
     ) -> None:
         self._broker_url = broker_url
+        self._instance = instance
         self._run = run
         self._kill = kill
         self._concurrency = concurrency
         self._groups = groups
-        self._app = make_app(broker_url)
-        self._worker: Any = None
+        self._app = make_app(broker_url, instance)
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -118,36 +130,44 @@ class CeleryWorker:
             thread.start()
 
     def stop(self, timeout_s: float) -> None:
+        from celery.worker import state
+
         self._stopped.set()
-        if self._worker is not None:
-            self._worker.stop()
+        # The consumer looks at this between two messages and ends itself, in its own thread.
+        state.should_stop = 0
         for thread in self._threads:
             thread.join(timeout_s)
 
     def _consume(self) -> None:
+        from celery.worker import state
+
+        state.should_stop = None
         while not self._stopped.is_set():
             try:
-                self._worker = self._app.Worker(
+                # The controller alone: no banner, no signal handlers, no logging set-up of Celery's own.
+                worker = self._app.WorkController(
                     pool_cls="threads",
                     concurrency=self._concurrency,
-                    queues=[queue_name(group) for group in self._groups],
+                    queues=[name_of(self._instance, group) for group in self._groups],
                     without_gossip=True,
                     without_mingle=True,
                     without_heartbeat=True,
-                    loglevel="WARNING",
-                    redirect_stdouts=False,
+                    # The plain loop looks up every two seconds, so that an end does not wait for a message.
+                    use_eventloop=False,
                     optimization="fair",
                 )
-                # The worker lives in a thread of our process: our own signal handlers stay in charge.
-                self._worker.start()
+                worker.start()
             except Exception:
                 log.exception("celery worker ended, starting again", extra={"action": "celery_failed"})
             self._stopped.wait(1)
 
     def _listen(self) -> None:
-        from kombu import Connection, Consumer, Exchange, Queue
+        from kombu.connection import Connection
+        from kombu.entity import Exchange, Queue
+        from kombu.exceptions import KombuError, OperationalError
+        from kombu.messaging import Consumer
 
-        exchange = Exchange(KILL_EXCHANGE, type="fanout", durable=False)
+        exchange = Exchange(name_of(self._instance, KILLS), type="fanout", durable=False)
 
         def received(body: Any, message: Any) -> None:
             message.ack()
@@ -163,7 +183,7 @@ class CeleryWorker:
                                 connection.drain_events(timeout=1)
                             except TimeoutError:
                                 continue
-            except Exception as error:
+            except (OSError, OperationalError, KombuError) as error:
                 if not self._stopped.is_set():
                     log.warning("kill channel lost: %s", error, extra={"action": "kill_channel_lost"})
                 self._stopped.wait(2)

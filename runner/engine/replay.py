@@ -11,18 +11,9 @@ from namespaces.flows.model import Dag, EachParallel, Flow, ForEach, Parallel, R
 from namespaces.ids import derived_id
 from runner.engine.draft import Draft
 from runner.engine.effects import Act, DropRuns, KillAttempt, StoreValues
+from runner.engine.lists import LATE_LISTS, late_order
 from runner.engine.outcomes import STOPPING
-from runner.engine.reopen import (
-    LATE_LISTS,
-    below,
-    by_parent,
-    clear_execution,
-    late_order,
-    rebuild,
-    remove,
-    renew,
-    reopen,
-)
+from runner.engine.reopen import below, by_parent, clear_execution, rebuild, remove, renew, reopen
 from runner.engine.sla import merged
 from runner.engine.states import State
 from runner.engine.values import Execution, TaskRun

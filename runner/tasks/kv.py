@@ -1,13 +1,9 @@
-"""Tasks of the KV store: Set, Get, GetKeys, Delete, PurgeKV. The store itself is behind ``World``."""
+"""Tasks of the KV store: Set, Get, GetKeys, Delete. The store, and its types, are behind ``World``."""
 
 from __future__ import annotations
 
-from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import orjson
-
-from namespaces.durations import parse_duration
 from runner.plugin import Output, RunContext, RunFailed
 from runner.tasks import CORE, Implementation
 
@@ -18,8 +14,6 @@ if TYPE_CHECKING:
 def put(context: RunContext, task: types.KvSet) -> Output:
     written = task.value
     value = context.render_typed(written) if isinstance(written, str) else context.render(written)
-    if task.kv_type is not None and isinstance(value, str):
-        value = converted(task.kv_type, value)
     context.world.kv_set(
         task.namespace or context.flow.namespace,
         task.key,
@@ -30,28 +24,6 @@ def put(context: RunContext, task: types.KvSet) -> Output:
         description=task.kv_description,
     )
     return Output()
-
-
-def converted(kind: str, text: str) -> Any:
-    """A text as a value of the KV type; dates and durations stay text, checked. Raises ``RunFailed``."""
-    try:
-        match kind:
-            case "NUMBER":
-                number = float(text)
-                return int(text) if text.strip().lstrip("+-").isdigit() else number
-            case "BOOLEAN":
-                return text.strip().lower() == "true"
-            case "JSON":
-                return orjson.loads(text)
-            case "DATETIME":
-                datetime.fromisoformat(text)
-            case "DATE":
-                date.fromisoformat(text)
-            case "DURATION":
-                parse_duration(text)
-    except ValueError as error:
-        raise RunFailed(f"{text[:80]!r} is no value of type {kind}: {error}") from error
-    return text
 
 
 def get(context: RunContext, task: types.KvGet) -> Output:

@@ -19,6 +19,7 @@ from runner.plugin import Output, RunFailed
 from runner.tasks import Implementation, files
 from runner.tasks.languages import DEFAULT_INTERPRETER, LANGUAGES, Language, fail_fast_line, interpreter, program
 from runner.tasks.protocol import Reading
+from runner.tasks.python_head import with_head
 from runner.worker.loglines import FLUSH_S
 from runner.worker.running import Running
 from runner.worker.supervisor import Script, ScriptResult, ScriptSpec
@@ -95,7 +96,9 @@ class _Preparation:
 
     def script_file(self, text: str) -> str:
         """Beside the files it may import: in the working folder, hidden, gone before outputs are collected."""
-        return self.helper_file(self.language.extension, _with_head(self.language.head, text))
+        return self.helper_file(
+            self.language.extension, with_head(self.language.head, text) if self.language.head else text
+        )
 
     def helper_file(self, extension: str, text: str) -> str:
         name = f".{self.context.task.id}{extension}"
@@ -299,25 +302,6 @@ def _quoted(words: Sequence[str]) -> str:
     import shlex
 
     return shlex.join(words)
-
-
-def _with_head(head: str, text: str) -> str:
-    """The script with a line of ours in front, on the line of its first statement so that line numbers stay."""
-    if not head:
-        return text
-    first, newline, rest = text.partition("\n")
-    if first.startswith(("#!", "# -*-", "#")):
-        return f"{first}{newline}{_with_head(head, rest)}" if newline else text
-    if first.lstrip().startswith(("from __future__", '"""', "'''")) or first[:1].isspace():
-        return text
-    return f"{head}; {text}" if _simple(first) else f"{head}\n{text}"
-
-
-def _simple(statement: str) -> bool:
-    """Whether another statement may stand before this one on the same line."""
-    word = statement.lstrip().partition(" ")[0].partition("(")[0].rstrip(":")
-    compound = {"if", "for", "while", "with", "def", "class", "try", "async", "match", "@", ""}
-    return word not in compound and not statement.startswith("@")
 
 
 _IMPLEMENTATION = Implementation(run=run, prepare=prepare)

@@ -89,6 +89,8 @@ class AttemptRunner:
         self.worker_id = worker_id
         self._context_of = context_of
         self._live: dict[tuple[str, int], Live] = {}
+        self._coming: dict[tuple[str, int], bool] = {}
+        """Attempts being claimed; True: killed meanwhile."""
         self._lock = threading.Lock()
 
     # -- from outside ----------------------------------------------------------------------------------------------
@@ -96,19 +98,29 @@ class AttemptRunner:
     def run(self, task_run_id: str, epoch: int) -> bool:
         """Claim this attempt and carry it out to its report. False when it was not there to be claimed."""
         key = (task_run_id, epoch)
-        if key in self._live:
-            return False
-        claim = self.reporter.claim(task_run_id, epoch, self.worker_id)
-        if claim is None:
-            return False
-        self._carry_out(claim)
-        return True
+        with self._lock:
+            if key in self._live or key in self._coming:
+                return False
+            self._coming[key] = False
+        try:
+            claim = self.reporter.claim(task_run_id, epoch, self.worker_id)
+            if claim is None:
+                return False
+            self._carry_out(claim)
+            return True
+        finally:
+            with self._lock:
+                self._coming.pop(key, None)
 
     def cancel(self, task_run_id: str, epoch: int) -> bool:
         """End this attempt; it reports its own end (KILLED, or how it ended by itself). False: it is not here."""
-        live = self._live.get((task_run_id, epoch))
-        if live is None:
-            return False
+        key = (task_run_id, epoch)
+        with self._lock:
+            live = self._live.get(key)
+            if live is None:
+                if key in self._coming:
+                    self._coming[key] = True
+                return key in self._coming
         live.killed = True
         live.interrupt()
         self._give_up_later(live)
@@ -125,6 +137,9 @@ class AttemptRunner:
         key = (claim.task_run.id, claim.epoch)
         with self._lock:
             self._live[key] = live
+            live.killed = self._coming.pop(key, False)
+        if live.killed:
+            live.interrupt()
         began = self.services.clock.now()
         try:
             if isinstance(claim.task, WorkingDirectory):
@@ -215,6 +230,8 @@ class AttemptRunner:
     def perform(self, live: Live, running: Running, adopted: Script | None = None) -> Outcome:
         """Run the task in this thread, under its time limit. Never raises for what the task does."""
         sink, masker = running.logs, running.masker
+        if live.killed and adopted is None:
+            return Outcome(state=State.KILLED)
         alarm = None
         live.running.append(running)
         running.run_nested = lambda task: self._run_nested(live, running, task)
@@ -264,7 +281,7 @@ class AttemptRunner:
         finally:
             live.running.remove(inner)
             outer.info.update(inner.info)
-            inner.detach()
+            inner.hand_over(outer)
 
     def _checked(self, live: Live, running: Running, output: Output) -> Outcome:
         if live.timed_out:
@@ -412,6 +429,7 @@ class AttemptRunner:
                     child.kill()
                 state.discard()
             else:
+                self._coming[state.task_run_id, state.epoch] = False
                 work.append(functools.partial(self._carry_out, claim, child, state))
         for script in by_key.values():
             crash.reach("adopt.middle")
@@ -419,6 +437,7 @@ class AttemptRunner:
             if claim is None:
                 script.kill()
             else:
+                self._coming[script.key] = False
                 work.append(functools.partial(self._carry_out, claim, script))
         return work
 

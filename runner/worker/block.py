@@ -166,6 +166,8 @@ class _Block:
         self.sink = runner.sink(self.claim, self.masker)
         self.metrics: list[Metric] = []
         self.outputs: dict[str, Any] = {}
+        self.spent: list[Running] = []
+        """Tries that have ended; their spools go once their results are in ``block.json``."""
         enclosing = reversed((self.claim.task_run, *self.claim.ancestors))
         self.values = [run.value for run in enclosing if run.value is not None]
 
@@ -207,6 +209,8 @@ class _Block:
                 info={"workerId": self.runner.worker_id},
             )
             self.runner.deliver(self.claim, event, tuple(self.metrics))
+        while self.spent:
+            self.spent.pop().clean_up()
         remove_folder(self.state.folder)
 
     def prepare(self, context: Running) -> None:
@@ -239,10 +243,15 @@ class _Block:
             adopted = None
             self.state.done.append(result)
             self.state.child, self.state.child_started, self.state.tries = None, None, ()
-            self.state.save()
+            self.save()
             self.remember(result)
             if result.state in outcomes.STOPPING:
                 return
+
+    def save(self) -> None:
+        self.state.save()
+        while self.spent:
+            self.spent.pop().clean_up()
 
     def remember(self, child: ChildResult) -> None:
         if child.outputs is not None:
@@ -261,7 +270,7 @@ class _Block:
             begun = self.services.clock.now()
             self.state.child = (run_id, len(tries) + self.claim.epoch * 1000)
             self.state.tries = tries
-            self.state.save()
+            self.save()
             outcome, running = self.attempt(context, task, run_id, tries, begun, adopted)
             adopted = None
             if outcome.state is State.SKIPPED:
@@ -320,7 +329,7 @@ class _Block:
         finally:
             self.runner.drain(sink)
             if running is not None:
-                running.clean_up()
+                self.spent.append(running)
         return outcome, running
 
     def seen(self, context: Running, claim: Claim) -> Seen:

@@ -276,13 +276,15 @@ class Running:
         if script is not None:
             script.stop()
 
-    def detach(self) -> None:
-        """Let go of the script; it has ended."""
+    def hand_over(self, outer: Running) -> None:
+        """Leave the script to the attempt around this task."""
         if self._script is not None:
-            self._script.close()
-            self._script = None
+            outer._script, self._script = self._script, None
 
     def clean_up(self) -> None:
-        """Remove what the attempt left on this host."""
-        self.detach()
+        """Remove what the attempt left on this host; its end has been recorded."""
+        if self._script is not None:
+            self._script.recorded()
+            self._script.close()
+            self._script = None
         remove_folder(self.services.spawner.root / f"{self.task_run_id}-{self.epoch}")

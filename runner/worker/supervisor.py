@@ -44,7 +44,7 @@ _PROGRAM = (
 
 _READ = 1 << 20
 _TRASH = ".gone-"
-_USUAL_FILES = ("spec.json", "pid", "log", "result.json")
+_USUAL_FILES = ("spec.json", "pid", "log", "result.json", "result.json.tmp")
 _USUAL_FOLDERS = ("work", "tmp")
 
 
@@ -250,8 +250,16 @@ class Script:
                 self._owner.close()
                 self._owner = None
 
+    def recorded(self) -> None:
+        """The end is in the database: the supervisor need not keep it."""
+        with self._lock:
+            if self._owner is not None:
+                with contextlib.suppress(OSError):
+                    self._owner.send(b"D", socket.MSG_NOSIGNAL)
+
     def discard(self) -> None:
         """Remove the spool with everything in it; the result has been recorded."""
+        self.recorded()
         self.close()
         remove_folder(self.folder)
 
@@ -318,6 +326,8 @@ class Spawner:
         """Start the process and return at once. Raises ``Unavailable`` when no supervisor can be started."""
         folder = self.root / f"{spec.task_run_id}-{spec.epoch}"
         written = self._write_spec(folder, spec)
+        if self.user is not None:
+            self._give_away(folder, self.user)
         mine, theirs = socket.socketpair()
         try:
             with self._lock:
@@ -337,6 +347,14 @@ class Spawner:
             theirs.close()
         crash.reach("spawn.after_fork")
         return Script(folder, written, mine)
+
+    def _give_away(self, folder: Path, user: User) -> None:
+        """The script's own folders belong to the user it runs as; spool files stay ours."""
+        for top in folder.iterdir():
+            if top.is_dir():
+                for place, folders, files in os.walk(top):
+                    for name in (".", *folders, *files):
+                        os.chown(os.path.join(place, name), user.uid, user.gid, follow_symlinks=False)
 
     def _write_spec(self, folder: Path, spec: ScriptSpec) -> dict[str, Any]:
         limits = self.limits

@@ -34,6 +34,7 @@ DEFAULT_SIGNALS = [
 AFTER_END_S = 1.0
 FIRST_TICK_S = 0.25
 TICK_S = 0.5
+RECORDED_WITHIN_S = 0.1
 LIBC = ctypes.CDLL(None, use_errno=True)
 BOOT = boot_id()
 
@@ -62,22 +63,39 @@ def explained(name: str, error: OSError) -> str:
     return f"{name}: {error.strerror}"
 
 
-class Supervisor:
-    """Runs one script to its end and writes ``result.json``."""
+class Home:
+    """What a supervising process prepares once, before it is known what to run."""
 
-    folder: str
-    owner: socket.socket | None
+    def __init__(self) -> None:
+        os.setsid()
+        gc.disable()
+        LIBC.prctl(PR_SET_NAME, b"lanner-script", 0, 0, 0)
+        adopts = LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+        self.isolation = "subreaper" if adopts else "process group"
+        self.wake, wake_write = os.pipe()
+        os.set_blocking(self.wake, False)
+        os.set_blocking(wake_write, False)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, ignore)
+        signal.signal(signal.SIGINT, ignore)
+        signal.signal(signal.SIGHUP, ignore)
+        self.start_time = process_start(os.getpid())
+
+
+class Supervisor:
+    """Runs one script to its end and sees to its result."""
+
     spec: dict[str, Any]
     limits: dict[str, int]
     spool: Spool
     streams: list[Lines]
-    started: float
-    begun: float
 
-    def __init__(self) -> None:
-        """Everything that can be done before it is known what to run."""
-        os.setsid()
-        gc.disable()
+    def __init__(self, home: Home, folder: str, owner: socket.socket) -> None:
+        self.home = home
+        self.folder = folder
+        self.owner: socket.socket | None = owner
+        self.wake = home.wake
+        self.isolation = home.isolation
         self.reason = "exit"
         self.error: str | None = None
         self.status: int | None = None
@@ -86,46 +104,33 @@ class Supervisor:
         self.stopping = False
         self.child: int | None = None
         self.main_ended: float | None = None
-        self.isolation = "process group"
         self.oom_before: int | None = None
-        LIBC.prctl(PR_SET_NAME, b"lanner-script", 0, 0, 0)
-        if LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0:
-            self.isolation = "subreaper"
-        self.wake, wake_write = os.pipe()
-        os.set_blocking(self.wake, False)
-        os.set_blocking(wake_write, False)
-        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, ignore)
-        signal.signal(signal.SIGINT, ignore)
-        signal.signal(signal.SIGHUP, ignore)
-        self.out, self.out_write = os.pipe()
-        self.err, self.err_write = os.pipe()
-        self.start_time = process_start(os.getpid())
-
-    def run(self, folder: str, owner: socket.socket) -> None:
-        self.folder = folder
-        self.owner = owner
         self.started = time.time()
         self.begun = time.monotonic()
+
+    def run(self) -> bool:
+        """From the spec to the result. Whether this process may serve another script: nothing of this one is left."""
         signal.signal(signal.SIGTERM, lambda *_: self.stop("killed"))
-        with open(os.path.join(folder, "spec.json"), "rb") as file:
+        with open(os.path.join(self.folder, "spec.json"), "rb") as file:
             self.spec = json.loads(file.read())
         self.limits = self.spec["limits"]
         self.spool = Spool(os.path.join(self.folder, "log"), self.limits)
-        self.start(self.out_write, self.err_write)
-        os.close(self.out_write)
-        os.close(self.err_write)
+        out, out_write = os.pipe()
+        err, err_write = os.pipe()
+        self.start(out_write, err_write)
+        os.close(out_write)
+        os.close(err_write)
         self.streams = [
-            Lines(self.out, STDOUT, self.spool, self.limits["line"]),
-            Lines(self.err, STDERR, self.spool, self.limits["line"]),
+            Lines(out, STDOUT, self.spool, self.limits["line"]),
+            Lines(err, STDERR, self.spool, self.limits["line"]),
         ]
         self.register()
         self.loop()
-        self.finish()
+        return self.finish()
 
     def register(self) -> None:
         """Tell whoever adopts this attempt which process to look for."""
-        data = {"pid": os.getpid(), "start": self.start_time, "boot": BOOT, "child": self.child}
+        data = {"pid": os.getpid(), "start": self.home.start_time, "boot": BOOT, "child": self.child}
         fd = os.open(os.path.join(self.folder, "pid"), os.O_WRONLY | os.O_CREAT, 0o600)
         os.write(fd, json.dumps(data).encode())
         os.close(fd)
@@ -301,6 +306,16 @@ class Supervisor:
             if stream.open:
                 stream.end()
 
+    def recorded(self) -> bool:
+        """Whether the owner says at once that it has recorded the end: then no file has to outlive this process."""
+        if self.owner is None:
+            return False
+        self.owner.settimeout(RECORDED_WITHIN_S)
+        try:
+            return b"D" in self.owner.recv(16)
+        except OSError:
+            return False
+
     def hear(self) -> bool:
         """A word from the owner; False when it is gone."""
         assert self.owner is not None
@@ -400,7 +415,7 @@ class Supervisor:
 
     # -- end -----------------------------------------------------------------------------------------------------
 
-    def finish(self) -> None:
+    def finish(self) -> bool:
         self.spool.close()
         code = None if self.status is None else os.waitstatus_to_exitcode(self.status)
         number = -code if code is not None and code < 0 else None
@@ -424,8 +439,18 @@ class Supervisor:
         }
         data = json.dumps(result).encode()
         self.tell(b"E" + data)
-        with contextlib.suppress(FileNotFoundError):  # the owner has recorded the result already, or gave it up
-            replace_file(self.folder, "result.json", data)
+        if not self.recorded():
+            with contextlib.suppress(FileNotFoundError):  # the owner has recorded the result already, or gave it up
+                replace_file(self.folder, "result.json", data)
+            return False
+        if self.owner is not None:
+            self.owner.close()
+        # From here on this process is no longer the supervisor of that folder.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self.folder, "pid"))
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        changed = self.spec.get("pid_namespace") or self.spec.get("uid") is not None
+        return not changed and not self.stopping
 
 
 def modified(path: str) -> int | None:

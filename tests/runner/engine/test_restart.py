@@ -9,7 +9,7 @@ import pytest
 from namespaces.errors import Conflict, NotFound
 from namespaces.flows.model import Flow
 from runner.engine.effects import DropRuns, Question, RestartSubflow, StartSubflow, StoreValues
-from runner.engine.events import Restart, Started, TaskRunMarked, TimerKind
+from runner.engine.events import Restart, Started, SubflowChanged, TaskRunMarked, TimerKind
 from runner.engine.replay import replay, restart_as
 from runner.engine.states import State
 from tests.runner.engine.build import (
@@ -217,6 +217,18 @@ def test_a_working_directory_runs_again_as_a_whole():
     assert shell.dispatched() == ["w"]
 
 
+def test_a_block_whose_finally_was_interrupted_by_a_restart_ends():
+    shell = Shell(flow(wd("w", *ts("a"), finally_=(pause("q"),)), *ts("z"))).start()
+    shell.end("w")
+    assert shell.run("q").state is State.PAUSED
+    shell.send(Restart(at=shell.now))
+    shell.send(Started(at=shell.now))
+    shell.resume()
+    shell.run_all()
+
+    assert shell.states() == {"w": "SUCCESS", "q": "SUCCESS", "z": "SUCCESS"}
+
+
 def test_a_paused_execution_can_be_restarted():
     shell = Shell(flow(par("p", pause("q"), seq("s", *ts("a b"))))).start()
     shell.end("a")
@@ -237,6 +249,20 @@ def test_a_failed_child_execution_is_restarted_in_place():
 
     assert [act.execution_id for act in shell.asked_for(RestartSubflow)] == [child]
     shell.run_all()
+    assert shell.state is SUCCESS
+
+
+def test_a_child_restarted_in_place_shows_by_going_on():
+    shell = Shell(flow(sub("s"))).start()
+    shell.subflow("s", FAILED)
+    restart(shell)
+    run = shell.run("s")
+    again = {"at": shell.now, "task_run_id": run.id, "execution_id": "child"}
+
+    assert shell.send(SubflowChanged(state=FAILED, **again)).ignored
+    shell.send(SubflowChanged(state=State.RUNNING, **again))
+    assert shell.run("s").state is State.RUNNING
+    shell.send(SubflowChanged(state=SUCCESS, **again))
     assert shell.state is SUCCESS
 
 

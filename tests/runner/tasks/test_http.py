@@ -234,7 +234,7 @@ def test_metadata_and_no_hosts_are_always_refused(host: str) -> None:
 
 
 def test_a_redirect_is_checked_like_a_first_request(server: str) -> None:
-    with pytest.raises(RequestFailed, match="address not allowed: 169.254.169.254"):
+    with pytest.raises(RequestFailed, match=r"address not allowed: 169\.254\.169\.254"):
         Egress().send(Outgoing(method="GET", url=server + "/redirect-metadata"))
     with pytest.raises(RequestFailed, match="http"):
         Egress().send(Outgoing(method="GET", url=server + "/redirect-file"))

@@ -258,13 +258,11 @@ def test_a_crash_while_adopting_loses_nothing(owner: Owner) -> None:
 
 
 def test_a_block_goes_on_with_the_child_that_was_at_work(owner: Owner) -> None:
-    first = f"      - id: first\n        type: {SHELL}\n        commands: ['echo once >> {owner.ledger}', 'echo f > file']\n"
-    second = "".join(
-        "    " + line + "\n" for line in script(owner, "cat file").replace("id: sh", "id: second").splitlines()
-    )
-    third = (
-        f"      - id: third\n        type: {SHELL}\n        commands: ['echo {{{{ outputs.first.exitCode }}}} third']\n"
-    )
+    kind = f"        type: {SHELL}\n"
+    first = f"      - id: first\n{kind}        commands: ['echo once >> {owner.ledger}', 'echo f > file']\n"
+    waits = script(owner, "cat file").replace("id: sh", "id: second").splitlines()
+    second = "".join(f"    {line}\n" for line in waits)
+    third = f"      - id: third\n{kind}        commands: ['echo {{{{ outputs.first.exitCode }}}} third']\n"
     tasks = f"  - id: wd\n    type: io.kestra.plugin.core.flow.WorkingDirectory\n    tasks:\n{first}{second}{third}"
     owner.start(tasks)
     owner.wait_for(2)

@@ -142,7 +142,8 @@ def test_kestras_local_files_in_a_working_directory(bench: Bench) -> None:
     local = "io.kestra.plugin.core.storage.LocalFiles"
     first = f"      - {{id: first, type: {local}, inputs: {{out/stay.txt: '{{{{ taskrun.id }}}}'}}}}\n"
     second = f"      - {{id: second, type: {local}, outputs: ['out/*']}}\n"
-    last = "      - {id: last, type: io.kestra.plugin.core.debug.Return, format: \"{{ outputs.second.uris['out/stay.txt'] }}\"}\n"
+    given = "{{ outputs.second.uris['out/stay.txt'] }}"
+    last = f'      - {{id: last, type: io.kestra.plugin.core.debug.Return, format: "{given}"}}\n'
     end = bench.run(block(first, second, last))
     assert states(end)[-1] == ("last", State.SUCCESS)
     assert end.children[2].outputs["value"].startswith("kestra://")

@@ -87,9 +87,8 @@ def test_slots_go_round_among_namespaces() -> None:
     lock = threading.Lock()
 
     def work(namespace: str) -> None:
-        with slots.hold(namespace, never):
-            with lock:
-                order.append(namespace)
+        with slots.hold(namespace, never), lock:
+            order.append(namespace)
 
     threads = []
     with slots.hold("first", never):
