@@ -16,6 +16,7 @@ from service.auth.endpoints import ENDPOINTS, UPLOADS
 from service.auth.gate import Gate
 from service.auth.headers import secured
 from service.auth.setup import accounts_of
+from service.routing import LazyRule
 from service.stream import Streams, most_streams
 
 
@@ -23,6 +24,7 @@ def create_app(lanner: Any) -> Flask:
     """The application for a wired ``lanner`` (``service.wiring``). Starts nothing and opens nothing."""
     settings = lanner.settings
     app = Flask("lanner", static_folder=None, template_folder=None)
+    app.url_rule_class = LazyRule
     app.extensions["lanner"] = lanner
     app.config.update(
         MAX_CONTENT_LENGTH=settings.limits.body_bytes,
