@@ -10,7 +10,9 @@ from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.functions import FunctionElement
 
 from namespaces.errors import BadRequest, InvalidInput
 
@@ -144,8 +146,28 @@ def text_field(name: str, column: Any) -> Field:
 
 def itself_or_child(column: Any, namespace: str) -> Condition:
     """The namespace or one below it (``a.b`` matches ``a.b.c``, not ``a.bc``), as a range an index can answer."""
-    # '/' is the character after '.', so this is exactly the names that begin with "<namespace>.".
-    return sa.or_(column == namespace, sa.and_(column >= f"{namespace}.", column < f"{namespace}/"))
+    return sa.or_(column == namespace, _Below(column, f"{namespace}.", f"{namespace}/"))
+
+
+class _Below(FunctionElement[bool]):
+    """(column, "a.", "a/"): the names that begin with ``a.``; ``/`` is the character after ``.``."""
+
+    name = "below"
+    type = sa.Boolean()
+    inherit_cache = True
+
+
+@compiles(_Below)
+def _range(element: Any, compiler: Any, **kw: Any) -> str:
+    column, low, high = (compiler.process(part, **kw) for part in element.clauses)
+    return f"({column} >= {low} AND {column} < {high})"
+
+
+@compiles(_Below, "postgresql")
+def _prefix(element: Any, compiler: Any, **kw: Any) -> str:
+    # A collation may order punctuation in its own way: ranges of text mean something there only by accident.
+    column, low, _ = (compiler.process(part, **kw) for part in element.clauses)
+    return f"starts_with({column}, {low})"
 
 
 def number_field(name: str, column: Any) -> Field:

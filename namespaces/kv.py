@@ -94,10 +94,7 @@ def _converted(text: str, type_: str) -> Any:
     try:
         match type_:
             case "NUMBER":
-                number = orjson.loads(text)
-                if isinstance(number, bool) or not isinstance(number, int | float):
-                    raise ValueError(text)
-                return number
+                return _number(text)
             case "BOOLEAN":
                 return text.strip().lower() == "true"
             case "DATETIME" | "DATE":
@@ -109,6 +106,13 @@ def _converted(text: str, type_: str) -> Any:
                 return orjson.loads(text)
     except ValueError as error:
         raise InvalidInput(f"'{text[:80]}' is not a {type_}") from error
+
+
+def _number(text: str) -> int | float:
+    number = orjson.loads(text)
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise InvalidInput(f"'{text[:80]}' is not a NUMBER")
+    return number
 
 
 def parse_body(raw: bytes | str) -> tuple[str, Any]:
@@ -123,12 +127,28 @@ def parse_body(raw: bytes | str) -> tuple[str, Any]:
     try:
         value = orjson.loads(text)
     except ValueError as error:
+        if text[:1] in ("{", "["):
+            return "JSON", _from_ion(text)
         raise InvalidInput(
             "Invalid json: the value could not be parsed", hint='a text needs quotes: "text"', code="bad_value"
         ) from error
     if isinstance(value, str) and len(value) > 1 and value.upper() != "PT" and _DURATION.fullmatch(value):
         return "DURATION", format_duration(parse_duration(value))
     return _natural(value)
+
+
+def _from_ion(text: str) -> Any:
+    """A map or list in Ion's looser writing: names without quotes, comments, a comma at the end."""
+    from namespaces.expressions.failures import RenderError
+    from namespaces.expressions.ion_text import parsed
+
+    try:
+        found = parsed(text, everything=True)
+    except RenderError as error:
+        raise InvalidInput(f"Invalid json: {error}", code="bad_value") from error
+    if len(found) != 1:
+        raise InvalidInput("Invalid json: expected one value", code="bad_value")
+    return found[0]
 
 
 def get(connection: Connection, namespace: str, key: str, *, now: datetime) -> Entry | None:
@@ -163,38 +183,34 @@ def put(
     before = tx.execute(
         sa.select(kv_table).where(kv_table.c.namespace == namespace, kv_table.c.key == key, kv_table.c.latest.is_(True))
     ).one_or_none()
-    living = _entry(before) if before is not None and not before.deleted else None
-    if living is not None and living.expired(now):
-        living = None
-    if living is not None and not overwrite:
+    alive = None if before is None or before.deleted or _entry(before).expired(now) else _entry(before)
+    if alive is not None and not overwrite:
         raise Conflict(f"key '{key}' already exists in namespace '{namespace}'", code="key_exists")
     if before is not None:
         _retire(tx, namespace, key)
-    if description is None and living is not None:
-        description = living.description
     entry = Entry(
         namespace=namespace,
         key=key,
         version=before.version + 1 if before is not None else 1,
         type=kind,
         value=stored,
-        description=description,
-        created_at=living.created_at if living is not None else now,
+        description=description if description is not None or alive is None else alive.description,
+        created_at=alive.created_at if alive is not None else now,
         updated_at=now,
         expires_at=now + ttl if ttl is not None else None,
     )
     tx.execute(
         sa.insert(kv_table).values(
-            namespace=namespace,
-            key=key,
+            namespace=entry.namespace,
+            key=entry.key,
             version=entry.version,
             latest=True,
             deleted=False,
-            type=kind,
-            value={"v": stored},
-            description=description,
+            type=entry.type,
+            value={"v": entry.value},
+            description=entry.description,
             created_at=entry.created_at,
-            updated_at=now,
+            updated_at=entry.updated_at,
             expires_at=entry.expires_at,
         )
     )

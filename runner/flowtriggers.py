@@ -30,11 +30,12 @@ from runner.executions import Executions
 from runner.rendering import Place
 from runner.rows import run_table
 from runner.schedules import ScheduleDefaults
-from runner.starting import CORRELATION, Prepared
+from runner.starting import CORRELATION, Prepared, Started
 from runner.triggerrows import Key, declaration_table
 from runner.triggers import flow as deciding
-from runner.triggers.conditions import Subject, Upstream, kind_of, parts_of
-from runner.triggers.flow import SILENT_KINDS, Listening
+from runner.triggers.conditions import Subject, Upstream, kind_of, label_pairs, parts_of
+from runner.triggers.flow import SILENT_KINDS
+from runner.triggers.listening import Listening, read
 from runner.triggerstarts import FLOW, WEBHOOK, TriggerRendering
 
 log = logging.getLogger("lanner.triggers")
@@ -146,7 +147,7 @@ class FlowTriggers:
         try:
             flow = self._registry.flow(connection, declaration.namespace, declaration.flow_id, declaration.revision)
             trigger = flow.trigger(declaration.trigger_id)
-            return deciding.read(flow.namespace, flow.id, trigger, self._zone) if trigger is not None else None
+            return read(flow.namespace, flow.id, trigger, self._zone) if trigger is not None else None
         except LannerError as error:
             log.warning(
                 "trigger %s.%s.%s does not listen: %s", declaration.namespace, declaration.flow_id,
@@ -181,6 +182,45 @@ class FlowTriggers:
                     extra={"action": "flow_trigger_failed", "execution_id": execution_id},
                 )  # fmt: skip
                 self._note(listening, str(error))
+
+    def window_ended(self, row: Any, now: datetime) -> None:
+        """A window with ``onMiss`` is over: where the trigger did not fire, a FAILED execution says so."""
+        key = triggerrows.key_of(row)
+        flow = self._database.read(lambda c: self._registry.flow(c, row.namespace, row.flow_id, row.revision))
+        trigger = flow.trigger(row.trigger_id)
+        listening = read(flow.namespace, flow.id, trigger, self._zone) if trigger is not None else None
+        window = listening.deadline if listening is not None else None
+        if listening is None or window is None:
+            self._database.write(partial(triggerrows.update_state, key=key, now=now, next_at=None))
+            return
+        ends, following = deciding.missed(window, row.memory, row.next_at, now)
+        prepared = [(end, self._missed(flow, listening, end)) for end in ends]
+
+        def work(tx: Connection) -> list[Started]:
+            present = triggerrows.read_state(tx, key, lock=True)
+            if present is None or present.next_at != row.next_at or present.disabled:
+                return []
+            started = [
+                self._executions.start_in(tx, one)
+                for end, one in prepared
+                if triggerrows.insert_fire(tx, key, end, "", str(one.row["id"]), now)
+            ]
+            triggerrows.update_state(tx, key, now, next_at=following)
+            return started
+
+        for started in self._database.write(work):
+            self._executions.started(started)
+
+    def _missed(self, flow: Flow, listening: Listening, end: datetime) -> Prepared:
+        variables = {"deadline": iso(end)}
+        context = self._rendering.context(flow, listening.trigger, variables)
+        reason = f"not everything that trigger '{listening.trigger.id}' waits for happened by {iso(end)}"
+        written = label_pairs((listening.on_miss or {}).get("labels"))
+        labels = tuple((name, str(value)) for name, value in written if not name.startswith("system."))
+        request = self._rendering.request(
+            flow, listening.trigger, variables, context, error=reason, labels=labels
+        )  # fmt: skip
+        return self._executions.prepare(request)
 
     def _note(self, listening: Listening, message: str) -> None:
         now = self._clock.now()

@@ -1,7 +1,7 @@
 """The read side of executions: plain dicts in the JSON shapes of the API, for REST, pages and command line.
 
-Functions over a connection; no query here changes a row. Logs and metrics are in ``queries_logs``, counters for
-pages in ``queries_counters``. Values come masked: sealed secrets are shown as stars.
+Functions over a connection; no query here changes a row. Logs and metrics are in ``queries_logs``. Values come
+masked: sealed secrets are shown as stars.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from namespaces.errors import BadRequest
 from namespaces.filters import Filters, Page, ordered, total, where
 from namespaces.store.base import to_micros
 from runner import queries_shapes as shapes
@@ -25,18 +26,22 @@ from runner.queries_logs import (
     metric_names,
     metric_tasks,
     metrics,
+    search_logs,
 )
 from runner.queries_shapes import LoadOutputs
 from runner.rows import execution_table, run_table
 
 __all__ = [
+    "average_duration",
     "delete_logs",
     "distinct_namespaces",
+    "distinct_values",
     "execution",
     "head",
     "latest",
     "log_lines",
     "log_text",
+    "matching",
     "metric_aggregates",
     "metric_names",
     "metric_tasks",
@@ -110,6 +115,14 @@ _RUN = (
 )
 
 
+_BY_ID = sa.select(*_EXECUTION).where(_e.id == sa.bindparam("id"))
+_RUNS_BY_EXECUTION = sa.select(*_RUN).where(_r.execution_id == sa.bindparam("id")).order_by(_r.sequence)
+_HEAD = sa.select(_e.id, _e.namespace, _e.flow_id, _e.revision, _e.state, _e.kind, _e.finished, _e.version).where(
+    _e.id == sa.bindparam("id")
+)
+_VERSION = sa.select(_e.version, _e.finished).where(_e.id == sa.bindparam("id"))
+
+
 def execution(
     connection: Connection,
     execution_id: str,
@@ -124,7 +137,7 @@ def execution(
     ``load`` reads outputs that were too large for the row. ``rewind`` shows the states as they were when the
     execution last entered that state: what an action decided, however far things have gone since.
     """
-    row = connection.execute(sa.select(*_EXECUTION).where(_e.id == execution_id)).one_or_none()
+    row = connection.execute(_BY_ID, {"id": execution_id}).one_or_none()
     if row is None:
         return None
     micros = to_micros(now)
@@ -132,19 +145,16 @@ def execution(
         return _rewound(connection, row, rewind, micros, load)
     runs = None
     if not light:
-        query = sa.select(*_RUN).where(_r.execution_id == execution_id).order_by(_r.sequence)
-        runs = [
-            shapes.task_run(run, row.namespace, row.flow_id, micros, load) for run in connection.execute(query).all()
-        ]
+        found = connection.execute(_RUNS_BY_EXECUTION, {"id": execution_id}).all()
+        runs = [shapes.task_run(run, row.namespace, row.flow_id, micros, load) for run in found]
     return shapes.execution(row, runs, micros)
 
 
 def _rewound(connection: Connection, row: Any, state: str, micros: int, load: LoadOutputs | None) -> dict[str, Any]:
     until = shapes.last_entered(row.history, state)
-    query = sa.select(*_RUN).where(_r.execution_id == row.id).order_by(_r.sequence)
     runs = [
         shapes.task_run(run, row.namespace, row.flow_id, micros, load, until=until)
-        for run in connection.execute(query).all()
+        for run in connection.execute(_RUNS_BY_EXECUTION, {"id": row.id}).all()
         if until is None or shapes.began(run.history) <= until
     ]
     return shapes.execution(row, runs, micros, until=until)
@@ -152,16 +162,12 @@ def _rewound(connection: Connection, row: Any, state: str, micros: int, load: Lo
 
 def head(connection: Connection, execution_id: str) -> Any:
     """``(id, namespace, flow_id, revision, state, kind, finished, version)`` of one execution, None when unknown."""
-    return connection.execute(
-        sa.select(_e.id, _e.namespace, _e.flow_id, _e.revision, _e.state, _e.kind, _e.finished, _e.version).where(
-            _e.id == execution_id
-        )
-    ).one_or_none()
+    return connection.execute(_HEAD, {"id": execution_id}).one_or_none()
 
 
 def version(connection: Connection, execution_id: str) -> tuple[int, bool] | None:
     """(version, finished): what a stream watches. The version rises with every change of the execution."""
-    row = connection.execute(sa.select(_e.version, _e.finished).where(_e.id == execution_id)).one_or_none()
+    row = connection.execute(_VERSION, {"id": execution_id}).one_or_none()
     return None if row is None else (row.version, bool(row.finished))
 
 
@@ -283,6 +289,32 @@ def latest(connection: Connection, flows: Sequence[tuple[str, str]]) -> list[dic
                 }
             )
     return found
+
+
+def average_duration(connection: Connection, namespace: str, flow_id: str) -> tuple[float | None, int]:
+    """(mean seconds, how many) of the last hundred successful executions of a flow; None when there is none."""
+    seconds = (_micros(_e.ended_at) - _micros(_e.created_at)) / 1e6
+    last = (
+        sa.select(seconds.label("seconds"))
+        .where(_e.namespace == namespace, _e.flow_id == flow_id, _e.state == "SUCCESS", _e.ended_at.is_not(None))
+        .order_by(_e.created_at.desc())
+        .limit(100)
+        .subquery()
+    )
+    mean, count = connection.execute(sa.select(sa.func.avg(last.c.seconds), sa.func.count())).one()
+    return (float(mean) if mean is not None else None), int(count)
+
+
+DISTINCT = {"namespace": _e.namespace, "flowId": _e.flow_id, "state": _e.state, "kind": _e.kind}
+
+
+def distinct_values(connection: Connection, field: str, filters: Filters, *, size: int) -> list[str]:
+    """Different values of a field among the executions that match. Raises ``BadRequest`` for another field."""
+    column = DISTINCT.get(field)
+    if column is None:
+        raise BadRequest(f"field '{field[:40]}' has no list of values", hint=f"one of {', '.join(DISTINCT)}")
+    query = sa.select(column).distinct().where(*where(filters, execution_fields()), *ordinary(filters))
+    return [str(value) for value in connection.execute(query.order_by(column).limit(size)).scalars()]
 
 
 def distinct_namespaces(connection: Connection) -> list[str]:

@@ -45,23 +45,27 @@ def _labels(op: Op, value: Any) -> Condition:
     """``value`` holds (key, value) pairs: all must hold (EQUALS, IN), or none may (NOT_EQUALS, NOT_IN)."""
     if not isinstance(value, tuple) or not all(isinstance(pair, tuple) for pair in value):
         raise BadRequest("Invalid query filters: labels need a key, as in filters[labels][EQUALS][key]=value")
-    parts: list[Condition] = []
-    for key, wanted in value:
-        here = sa.select(sa.literal(1)).where(label.c.execution_id == execution.c.id, label.c.key == key)
-        match op:
-            case Op.EQUALS:
-                parts.append(here.where(label.c.value == wanted).exists())
-            case Op.NOT_EQUALS:
-                parts.append(sa.not_(here.where(label.c.value == wanted).exists()))
-            case Op.IN:
-                parts.append(here.where(label.c.value.in_(values_of(wanted))).exists())
-            case Op.NOT_IN:
-                parts.append(sa.not_(here.where(label.c.value.in_(values_of(wanted))).exists()))
-            case Op.CONTAINS:
-                parts.append(here.where(contains(label.c.value, wanted)).exists())
-            case _:
-                raise unsupported("labels", op)
-    return sa.and_(*parts)
+    return sa.and_(*(_label(op, key, wanted) for key, wanted in value))
+
+
+def _label(op: Op, key: str, wanted: str) -> Condition:
+    # Wanted labels are looked up in their own index first: few executions carry a certain value, many have to be
+    # walked otherwise. What must not be there is asked of each execution.
+    found = sa.select(label.c.execution_id).where(label.c.key == key)
+    here = sa.select(sa.literal(1)).where(label.c.execution_id == execution.c.id, label.c.key == key)
+    match op:
+        case Op.EQUALS:
+            return sa.and_(execution.c.id.in_(found.where(label.c.value == wanted)))
+        case Op.IN:
+            return sa.and_(execution.c.id.in_(found.where(label.c.value.in_(values_of(wanted)))))
+        case Op.CONTAINS:
+            return sa.and_(execution.c.id.in_(found.where(contains(label.c.value, wanted))))
+        case Op.NOT_EQUALS:
+            return sa.not_(here.where(label.c.value == wanted).exists())
+        case Op.NOT_IN:
+            return sa.not_(here.where(label.c.value.in_(values_of(wanted))).exists())
+        case _:
+            raise unsupported("labels", op)
 
 
 def _query(op: Op, value: Any) -> Condition:

@@ -23,7 +23,7 @@ from namespaces.flows.model import Flow, Trigger
 from namespaces.ids import new_id
 from namespaces.registry import Registry
 from namespaces.store import leases
-from namespaces.store.db import Database
+from namespaces.store.db import Database, database_now
 from namespaces.store.nudges import Nudges
 from runner import declared, triggerrows
 from runner.executions import Executions
@@ -46,6 +46,8 @@ DUE = 500
 BATCH = 50
 """Triggers decided in one transaction: others can write in between."""
 WARM = timedelta(minutes=2)
+FORGET_EVERY = timedelta(minutes=1)
+FORGET = 500
 LONGEST_BACKOFF = timedelta(minutes=5)
 
 
@@ -57,6 +59,8 @@ class SchedulerSettings:
     poll_s: float = 0.5
     batch: int = BATCH
     unlock_every: timedelta = timedelta(seconds=10)
+    idempotency_keys: timedelta = timedelta(days=7)
+    """How long a delivery's key is remembered (``retention.idempotency_keys``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,7 @@ class Scheduler:
         self._generation = -1
         self._unlocked_at: datetime | None = None
         self._warmed_at: datetime | None = None
+        self._forgot_at: datetime | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self.others: dict[str, Due] = {}
@@ -172,6 +177,7 @@ class Scheduler:
         self._last_pass = now
         self.follow()
         self._unlock_orphans(now)
+        self._forget_keys(now)
         due = self._database.read(lambda c: self._due(c, now, DUE))
         for first in range(0, len(due), self._settings.batch):
             self._work(due[first : first + self._settings.batch], now)
@@ -190,9 +196,7 @@ class Scheduler:
             return True
         had = self._lease
         self._lease = self._database.write(
-            lambda tx: leases.acquire(
-                tx, LEASE, self._holder, now=triggerrows.database_now(tx, self._clock), ttl=LEASE_TTL
-            )
+            lambda tx: leases.acquire(tx, LEASE, self._holder, now=database_now(tx, self._clock), ttl=LEASE_TTL)
         )
         # Trusted from before the request was sent: whoever takes over sees an older end, never a later one.
         self._renewed = now
@@ -268,14 +272,13 @@ class Scheduler:
         if self._warmed_at is not None and timedelta() <= now - self._warmed_at < WARM / 4:
             return
         self._warmed_at = now
-        soon = self._database.read(lambda c: self._due(c, now + WARM, DUE))
-        for row in soon:
+        for row in self._database.read(lambda c: self._due(c, now + WARM, DUE)):
             if row.type in TIMED and row.revision is not None and not self._stop.is_set():
                 if self._schedules.known(row.namespace, row.flow_id, row.revision, row.trigger_id):
                     continue
                 try:
-                    flow, trigger = self._declared(row)
-                    self._schedules.rules(flow, trigger)
+                    found = self._database.read(partial(self._flow_of, row=row))
+                    self._schedules.rules(*self._trigger(row, found))
                 except LannerError:
                     continue  # told when it is due
 
@@ -289,17 +292,28 @@ class Scheduler:
         for key, execution_id in orphans:
             self._database.write(partial(declared.release, key=key, execution_id=execution_id, now=now))
 
+    def _forget_keys(self, now: datetime) -> None:
+        """Delete idempotency keys that are too old, a few at a time (R2, R25)."""
+        if self._forgot_at is not None and timedelta() <= now - self._forgot_at < FORGET_EVERY:
+            return
+        self._forgot_at = now
+        until = now - self._settings.idempotency_keys
+        while not self._stop.is_set():
+            if self._database.write(partial(declared.forget_keys, until=until, limit=FORGET)) < FORGET:
+                return
+
     # ------------------------------------------------------------------ deciding and firing
 
     def _work(self, rows: Sequence[Any], now: datetime) -> None:
         plans: list[Planned] = []
-        for row in rows:
+        flows = self._database.read(lambda c: [self._flow_of(c, row) for row in rows])
+        for row, flow in zip(rows, flows, strict=True):
             key = triggerrows.key_of(row)
             try:
                 if row.revision is None:
                     self._database.write(partial(declared.forget, key=key))
                 elif row.type in TIMED:
-                    plans.append(self._decide(row, now))
+                    plans.append(self._decide(row, flow, now))
                 elif row.type in self.others:
                     self.others[row.type](row, now)
                 else:
@@ -311,16 +325,27 @@ class Scheduler:
         if plans:
             self._fire(plans, now)
 
-    def _declared(self, row: Any) -> tuple[Flow, Trigger]:
-        flow = self._database.read(lambda c: self._registry.flow(c, row.namespace, row.flow_id, row.revision))
+    def _flow_of(self, connection: Connection, row: Any) -> Flow | LannerError:
+        """The declared revision; in memory already for most."""
+        if row.revision is None:
+            return NotFound("the trigger is declared no more")
+        try:
+            return self._registry.flow(connection, row.namespace, row.flow_id, row.revision)
+        except LannerError as error:
+            return error
+
+    @staticmethod
+    def _trigger(row: Any, flow: Flow | LannerError) -> tuple[Flow, Trigger]:
+        if isinstance(flow, LannerError):
+            raise flow
         trigger = flow.trigger(row.trigger_id)
         if trigger is None:
             raise NotFound(f"flow '{flow.namespace}.{flow.id}' has no trigger '{row.trigger_id}'")
         return flow, trigger
 
-    def _decide(self, row: Any, now: datetime) -> Planned:
+    def _decide(self, row: Any, found: Flow | LannerError, now: datetime) -> Planned:
         """Decide for one schedule and prepare what it starts; nothing is written yet."""
-        flow, trigger = self._declared(row)
+        flow, trigger = self._trigger(row, found)
         rules = self._schedules.rules(flow, trigger)
         state = triggerrows.schedule_state(row, declared_disabled=bool(row.declared_disabled))
         assert self._watching_since is not None
@@ -399,12 +424,7 @@ class Scheduler:
         skips = [decision for decision in plan.outcome.decisions if isinstance(decision, Skip)]
         triggerrows.insert_skips(tx, plan.key, skips, now)
         state = plan.outcome.state
-        values = triggerrows.schedule_values(state)
-        if state.locked:
-            values["execution_id"] = holder
-        if plan.row.failures:
-            values |= {"failures": 0, "error": None}
-        triggerrows.update_state(tx, plan.key, now, **values)
+        triggerrows.update_decided(tx, plan.key, state, now, execution_id=holder if state.locked else None)
         return started
 
     @staticmethod
@@ -416,11 +436,7 @@ class Scheduler:
             return False
         if row.watermark != before.watermark or row.disabled != before.disabled or row.backfill != before.backfill:
             return False
-        found = tx.execute(
-            sa.select(declaration_table.c.revision, declaration_table.c.disabled).where(
-                triggerrows.of(declaration_table, plan.key)
-            )
-        ).one_or_none()
+        found = triggerrows.declared_now(tx, plan.key)
         return found is not None and (found.revision, found.disabled) == (before.revision, before.declared_disabled)
 
     def _failed(self, row: Any, error: Exception, now: datetime) -> None:

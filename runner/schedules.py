@@ -94,7 +94,7 @@ class Schedules:
         from namespaces.cron import Schedule
 
         text = scalar_text(trigger.properties.get("cron"))
-        return Schedule(text, zone, with_seconds=trigger.properties.get("withSeconds") is True)
+        return Remembered(Schedule(text, zone, with_seconds=trigger.properties.get("withSeconds") is True))
 
     def _test(self, flow: Flow, trigger: Trigger, slots: Slots, zone: tzinfo) -> Any:
         if not trigger.conditions and trigger.when is None:
@@ -115,6 +115,28 @@ class Schedules:
             return judge(trigger.conditions, trigger.when, subject, render)
 
         return test
+
+
+class Remembered:
+    """Slots that keep their last few answers: one decision asks for the same neighbours again and again."""
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+        self._next: dict[datetime, datetime | None] = {}
+
+    def next(self, after: datetime) -> datetime | None:
+        known = self._next
+        if after in known:
+            return known[after]
+        found = self._slots.next(after)
+        if len(known) >= 4:
+            known = {}
+        # A new dict each time: other threads may be reading the old one.
+        self._next = {**known, after: found}
+        return found
+
+    def previous(self, before: datetime) -> datetime | None:
+        return self._slots.previous(before)
 
 
 def _moment(text: str, zone: tzinfo) -> datetime:

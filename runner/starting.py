@@ -65,6 +65,8 @@ class StartRequest:
 class Started:
     execution_id: str
     replayed: bool = False
+    row: Mapping[str, Any] | None = None
+    """The columns as they were inserted, so that an answer needs no second look; None for a repeat."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +188,7 @@ def insert(tx: Connection, prepared: Prepared, *, now: datetime) -> Started:
         if known is not None:
             return Started(known, replayed=True)
     writing.insert_execution(tx, prepared.row)
-    return Started(str(prepared.row["id"]))
+    return Started(str(prepared.row["id"]), row=prepared.row)
 
 
 def _remember(tx: Connection, prepared: Prepared, now: datetime) -> str | None:

@@ -10,9 +10,11 @@ from namespaces.registry import Registry
 from namespaces.store.db import Database
 from namespaces.store.nudges import Nudges
 from runner import declared
+from runner.egress import Egress
 from runner.engine.states import State
 from runner.executions import Executions
 from runner.flowtriggers import FlowTriggers
+from runner.polling import Polling
 from runner.rendering import Rendering
 from runner.scheduler import Scheduler, SchedulerSettings
 from runner.schedules import TIMED, ScheduleDefaults, Schedules
@@ -21,7 +23,7 @@ from runner.triggers.windows import zone_of
 from runner.triggerstarts import FLOW, HTTP, WEBHOOK, TriggerRendering
 from runner.triggerstate import TriggerStates
 from runner.view import Facts
-from runner.webhooks import Webhooks
+from runner.webhooks import LARGEST_BODY, Webhooks
 
 LOCKABLE = TIMED | {HTTP}
 
@@ -38,6 +40,7 @@ class TriggerSettings:
     cap: int = CAP
     country: str | None = None
     webhook_rate: tuple[float, int] | None = None
+    webhook_body_bytes: int = LARGEST_BODY
     log_bad_inputs: bool = False
     scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
 
@@ -56,7 +59,9 @@ class Triggers:
         settings: TriggerSettings | None = None,
         *,
         holder: str | None = None,
+        egress: Egress | None = None,
     ) -> None:
+        """``egress`` sends the requests of polling triggers; without it they are not asked."""
         chosen = settings or TriggerSettings()
         self._database = database
         self._clock = clock
@@ -78,7 +83,20 @@ class Triggers:
         self.flow_triggers = FlowTriggers(
             database, registry, executions, clock, self.rendering, defaults, log_bad_inputs=chosen.log_bad_inputs
         )
-        self.webhooks = Webhooks(database, registry, executions, clock, self.rendering, rate=chosen.webhook_rate)
+        self.scheduler.others[FLOW] = self.flow_triggers.window_ended
+        self.polling: Polling | None = None
+        if egress is not None:
+            self.polling = Polling(database, registry, executions, clock, self.rendering, egress)
+            self.scheduler.others[HTTP] = self.polling.due
+        self.webhooks = Webhooks(
+            database,
+            registry,
+            executions,
+            clock,
+            self.rendering,
+            rate=chosen.webhook_rate,
+            largest_body=chosen.webhook_body_bytes,
+        )
         self.states = TriggerStates(database, registry, clock, nudges, self.schedules)
 
     def ended(self, execution_id: str, state: str) -> None:
@@ -91,6 +109,11 @@ class Triggers:
         now = self._clock.now()
         if self._database.write(lambda tx: declared.execution_ended(tx, execution_id, state, now=now)):
             self._nudges.send("triggers")
+
+    def close(self) -> None:
+        """End what runs beside the scheduler."""
+        if self.polling is not None:
+            self.polling.close()
 
     def may_lock(self, facts: Facts) -> bool:
         """Whether the end of this execution can matter to the trigger that started it."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
+from functools import cache
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from namespaces.clock import Clock
 from namespaces.store.base import from_micros, to_micros
 from namespaces.tables import TriggerRow
 from runner.logs import LogLine
@@ -46,13 +46,6 @@ def same_trigger() -> sa.ColumnElement[bool]:
 
 def key_of(row: Any) -> Key:
     return row.namespace, row.flow_id, row.trigger_id
-
-
-def database_now(tx: Connection, clock: Clock) -> datetime:
-    """The database's time; on SQLite the host's, which is the same there."""
-    if tx.dialect.name == "postgresql":
-        return tx.execute(sa.select(sa.func.clock_timestamp())).scalar_one()  # type: ignore[no-any-return]
-    return clock.now()
 
 
 def _text(moment: datetime | None) -> int | None:
@@ -135,9 +128,45 @@ def schedule_values(state: ScheduleState) -> dict[str, Any]:
     }
 
 
+def _by_key(table: sa.Table) -> sa.ColumnElement[bool]:
+    """As ``of``, for statements that are built once: building one costs more than running it."""
+    return sa.and_(
+        table.c.namespace == sa.bindparam("k_ns"),
+        table.c.flow_id == sa.bindparam("k_flow"),
+        table.c.trigger_id == sa.bindparam("k_id"),
+    )
+
+
+def _named(key: Key) -> dict[str, str]:
+    return {"k_ns": key[0], "k_flow": key[1], "k_id": key[2]}
+
+
+_STATE = sa.select(state_table).where(_by_key(state_table))
+_STATE_LOCKED = _STATE.with_for_update()
+_DECLARED = sa.select(declaration_table.c.revision, declaration_table.c.disabled).where(_by_key(declaration_table))
+_DECIDED_COLUMNS = (
+    "watermark", "next_at", "last_at", "backfill", "memory", "execution_id", "failures", "error", "updated_at",
+)  # fmt: skip
+_DECIDED = (
+    sa.update(state_table)
+    .where(_by_key(state_table))
+    .values({name: sa.bindparam(f"v_{name}") for name in _DECIDED_COLUMNS})
+)
+
+
 def read_state(connection: Connection, key: Key, *, lock: bool = False) -> Any | None:
-    query = sa.select(state_table).where(of(state_table, key))
-    return connection.execute(query.with_for_update() if lock else query).one_or_none()
+    return connection.execute(_STATE_LOCKED if lock else _STATE, _named(key)).one_or_none()
+
+
+def declared_now(connection: Connection, key: Key) -> Any | None:
+    """Revision of the declaration, and whether it is disabled; None when there is none."""
+    return connection.execute(_DECLARED, _named(key)).one_or_none()
+
+
+def update_decided(tx: Connection, key: Key, state: ScheduleState, now: datetime, *, execution_id: str | None) -> None:
+    """Write what a schedule decided; its errors are forgotten."""
+    values = {**schedule_values(state), "execution_id": execution_id, "failures": 0, "error": None, "updated_at": now}
+    tx.execute(_DECIDED, {**_named(key), **{f"v_{name}": values[name] for name in _DECIDED_COLUMNS}})
 
 
 def update_state(tx: Connection, key: Key, now: datetime, **values: Any) -> None:
@@ -156,7 +185,11 @@ def ensure_state(tx: Connection, key: Key, type_name: str, now: datetime, **valu
 
 def ignoring(tx: Connection, table: sa.Table) -> Any:
     """An insert that leaves an existing row as it is; ``returning`` tells whether there was none."""
-    if tx.dialect.name == "postgresql":
+    return ignoring_on(tx.dialect.name, table)
+
+
+def ignoring_on(dialect: str, table: sa.Table) -> Any:
+    if dialect == "postgresql":
         from sqlalchemy.dialects.postgresql import insert as postgres_insert
 
         return postgres_insert(table).on_conflict_do_nothing()
@@ -184,23 +217,38 @@ def insert_skips(tx: Connection, key: Key, skips: Iterable[Skip], now: datetime)
         tx.execute(ignoring(tx, fire_table), rows)
 
 
+@cache
+def _insert_fire(dialect: str) -> Any:
+    statement = ignoring_on(dialect, fire_table)
+    names = ("namespace", "flow_id", "trigger_id", "scheduled_for", "backfill", "decision", "execution_id", "count")
+    values: dict[str, Any] = {name: sa.bindparam(f"v_{name}") for name in (*names, "decided_at")}
+    return statement.values(values).returning(fire_table.c.trigger_id)
+
+
 def insert_fire(tx: Connection, key: Key, slot: datetime, backfill: str, execution_id: str, now: datetime) -> bool:
     """The unique row of a fire; False when this slot was decided before."""
-    done = tx.execute(
-        ignoring(tx, fire_table).values(
-            namespace=key[0], flow_id=key[1], trigger_id=key[2], scheduled_for=slot, backfill=backfill,
-            decision=STARTED, execution_id=execution_id, count=1, decided_at=now,
-        ).returning(fire_table.c.trigger_id)
-    )  # fmt: skip
-    return done.first() is not None
+    values = {
+        "v_namespace": key[0],
+        "v_flow_id": key[1],
+        "v_trigger_id": key[2],
+        "v_scheduled_for": slot,
+        "v_backfill": backfill,
+        "v_decision": STARTED,
+        "v_execution_id": execution_id,
+        "v_count": 1,
+        "v_decided_at": now,
+    }
+    return tx.execute(_insert_fire(tx.dialect.name), values).first() is not None
 
 
-def record_error(tx: Connection, key: Key, type_name: str, message: str, now: datetime, **values: Any) -> None:
-    """Count a failure of a trigger and say it: on its row and as a line of its log."""
+def record_error(
+    tx: Connection, key: Key, type_name: str, message: str, now: datetime, *, level: int = 40, **values: Any
+) -> None:
+    """Count a failure of a trigger and say it: on its row and as a line of its log (40 WARN, 50 ERROR)."""
     ensure_state(tx, key, type_name, now)
     update_state(tx, key, now, error=message[:2_000], failures=state_table.c.failures + 1, **values)
     line = LogLine(
-        at=now, level=40, message=message[:10_000], namespace=key[0], flow_id=key[1], trigger_id=key[2]
+        at=now, level=level, message=message[:10_000], namespace=key[0], flow_id=key[1], trigger_id=key[2]
     )  # fmt: skip
     write_logs(tx, [line])
 

@@ -19,16 +19,19 @@ from namespaces import revisions
 from namespaces.clock import Clock
 from namespaces.errors import InvalidFlow, LannerError
 from namespaces.flows.model import Flow, Trigger
+from namespaces.ids import new_id
 from namespaces.registry import Registry
 from namespaces.store.db import Database
 from namespaces.tables import CounterRow
-from runner import triggerrows
+from runner import triggerrows, webhookparts
 from runner.executions import Executions
+from runner.starting import Started, StartRequest
 from runner.triggerrows import Key, state_table
 from runner.triggers import webhook
 from runner.triggers.conditions import Subject, judge
 from runner.triggers.webhook import Bucket, WebhookRequest
 from runner.triggerstarts import WEBHOOK, TriggerRendering
+from runner.webhookparts import Form
 
 log = logging.getLogger("lanner.webhooks")
 counter_table = CounterRow.__table__  # type: ignore[attr-defined]
@@ -40,6 +43,23 @@ WRONG_KEYS = 20
 KEPT = 20_000
 """Flows, addresses and buckets kept in memory at most."""
 NOT_FOUND = "Not Found: Webhook not found"
+
+
+_GENERATION_AND_OFF = (
+    sa.select(counter_table.c.value, state_table.c.trigger_id)
+    .select_from(
+        counter_table.outerjoin(
+            state_table,
+            sa.and_(
+                state_table.c.namespace == sa.bindparam("k_ns"),
+                state_table.c.flow_id == sa.bindparam("k_flow"),
+                state_table.c.disabled.is_(True),
+            ),
+        )
+    )
+    .where(counter_table.c.name == "catalog_version")
+)
+"""Built once: building a statement costs more than running it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +74,8 @@ class WebhookOutcome:
     replayed: bool = False
     trigger: Trigger | None = None
     flow: Flow | None = None
+    row: Mapping[str, Any] | None = None
+    """The columns of the new execution, None for a repeat."""
     retry_after_s: int | None = None
 
 
@@ -88,6 +110,7 @@ class Webhooks:
         rendering: TriggerRendering,
         *,
         rate: tuple[float, int] | None = None,
+        largest_body: int = LARGEST_BODY,
     ) -> None:
         """``rate`` is ``limits.webhook_rate`` (per second, burst) for triggers that set none; None: no limit."""
         self._database = database
@@ -96,6 +119,7 @@ class Webhooks:
         self._clock = clock
         self._rendering = rendering
         self._rate = rate
+        self._largest_body = largest_body
         self._known: OrderedDict[tuple[str, str], Hooks] = OrderedDict()
         self._buckets: OrderedDict[Key, Bucket] = OrderedDict()
         self._strangers: OrderedDict[str, Bucket] = OrderedDict()
@@ -109,6 +133,9 @@ class Webhooks:
             hooks, off = self._database.read(lambda c: self._hooks(c, namespace, flow_id))
             hook = self._fitting(hooks, off, key)
             if hook is None:
+                if hooks.hooks:
+                    # A flow that does not exist was looked up; who asks for one that does must wait as long.
+                    self._database.read(lambda c: revisions.declarations_of(c, namespace, flow_id))
                 return self._stranger(request)
             if hooks.flow is None or hook.trigger is None:
                 return WebhookOutcome(status=409, code="broken_flow", message="Cannot execute an invalid flow")
@@ -126,14 +153,7 @@ class Webhooks:
 
     def _hooks(self, connection: Connection, namespace: str, flow_id: str) -> tuple[Hooks, frozenset[str]]:
         """The flow's webhooks, and those switched off at run time. One short query when nothing has changed."""
-        of_flow = sa.and_(
-            state_table.c.namespace == namespace, state_table.c.flow_id == flow_id, state_table.c.disabled.is_(True)
-        )
-        rows = connection.execute(
-            sa.select(counter_table.c.value, state_table.c.trigger_id)
-            .select_from(counter_table.outerjoin(state_table, of_flow))
-            .where(counter_table.c.name == "catalog_version")
-        ).all()
+        rows = connection.execute(_GENERATION_AND_OFF, {"k_ns": namespace, "k_flow": flow_id}).all()
         generation = int(rows[0].value) if rows else 0
         off = frozenset(row.trigger_id for row in rows if row.trigger_id is not None)
         with self._lock:
@@ -203,8 +223,9 @@ class Webhooks:
     def _accept(self, flow: Flow, trigger: Trigger, request: WebhookRequest) -> WebhookOutcome:
         key = (flow.namespace, flow.id, trigger.id)
         encoding = (request.header("Content-Encoding") or "identity").strip().lower()
-        if len(request.body) > LARGEST_BODY:
-            return WebhookOutcome(status=413, message="the body is larger than 5 MiB", code="too_large")
+        if len(request.body) > self._largest_body:
+            message = f"a webhook body has at most {self._largest_body} bytes"
+            return WebhookOutcome(status=413, message=message, code="too_large")
         if encoding not in ("", "identity"):
             message = f"Content-Encoding '{encoding}' is not supported, send the body as it is"
             return WebhookOutcome(status=415, message=message, code="unsupported_encoding")
@@ -214,6 +235,12 @@ class Webhooks:
             message = f"more calls than the rate limit of trigger '{trigger.id}' allows"
             return WebhookOutcome(status=429, message=message, code="too_many", retry_after_s=1)
         variables = webhook.variables(request)
+        execution_id = new_id()
+        form = None
+        if webhookparts.is_multipart(request):
+            form = webhookparts.read_form(request, flow, trigger, execution_id)
+            parts = [part.variables() for part in form.parts]
+            variables |= {"body": None, "formFields": form.fields, "parts": parts}
         context = self._rendering.context(flow, trigger, variables)
         if trigger.conditions or trigger.when is not None:
             subject = Subject(variables=context, country=self._rendering.country)
@@ -229,13 +256,33 @@ class Webhooks:
             variables,
             context,
             strict=True,
+            execution_id=execution_id,
             idempotency_key=delivery,
             body_hash=webhook.body_hash(request) if delivery is not None else "",
         )
-        started = self._executions.start(start)
+        started = self._start(flow, start, form)
         return WebhookOutcome(
-            status=200, execution_id=started.execution_id, replayed=started.replayed, trigger=trigger, flow=flow
+            status=200,
+            execution_id=started.execution_id,
+            replayed=started.replayed,
+            trigger=trigger,
+            flow=flow,
+            row=started.row,
         )
+
+    def _start(self, flow: Flow, start: StartRequest, form: Form | None) -> Started:
+        """Files of the body are there before the execution is, and gone again when it starts none."""
+        if form is None or not form.parts:
+            return self._executions.start(start)
+        storage = self._executions.rendering.storage
+        started: Started | None = None
+        try:
+            form.store(storage)
+            started = self._executions.start(start)
+        finally:
+            if started is None or started.replayed:
+                webhookparts.forget(storage, flow, str(start.execution_id))
+        return started
 
     def _signed(self, flow: Flow, trigger: Trigger, request: WebhookRequest) -> bool:
         wanted = trigger.properties.get("signature")

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from namespaces import crash
 from namespaces.errors import Conflict
 from namespaces.store import outbox
 from runner import rows, view
@@ -218,6 +219,8 @@ def _insert_runs(tx: Connection, change: Change) -> None:
             for run in change.created
         ],
     )
+    if len(change.created) > 1:
+        crash.reach("advance.middle_fanout")
 
 
 _UPDATE = (

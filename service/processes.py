@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("lanner.process")
 ROLES = ("web", "scheduler", "executor", "sync", "worker")
 DRAINS = ("wait", "kill")
-KEPT_VARIABLES = ("LANNER_TEST_",)
+KEPT_VARIABLES = ("LANNER_TEST",)
 PR_SET_DUMPABLE = 4
 COLLECT = (5_000, 10, 10)
 """Thresholds of the garbage collector: a request makes hundreds of objects, nearly all gone without its help."""
@@ -86,10 +86,20 @@ def serve(
         if server is not None:
             server.start()
             held.callback(server.stop, 0)
+        if settings.server.management_port is not None:
+            management = _management(lanner, settings.server.management_port)
+            management.start()
+            held.callback(management.stop, 0)
         if reload is not None:
             stop.on_hangup(lambda: _reload(lanner, reload))
         lanner.start()
+<<<<<<< HEAD
         settle_memory()
+=======
+        # What exists now lives as long as the process: the collector need not look at it again.
+        gc.freeze()
+        gc.enable()
+>>>>>>> main
         print(start_block(settings, roles, lanner, server, setup_token), flush=True)
         stop.wait()
         _drain(settings, lanner, server, drain)
@@ -205,6 +215,8 @@ def start_block(settings: Settings, roles: frozenset[str], lanner: Lanner, serve
     database = lanner.database.url.render_as_string(hide_password=True)
     rows = [("pages", f"{url}/ui/")] if server is not None else []
     rows += [("data", str(settings.data_dir)), ("database", database)]
+    if settings.server.management_port is not None:
+        rows.append(("figures", f"http://127.0.0.1:{settings.server.management_port}/metrics"))
     if set(roles) != set(ROLES):
         rows.append(("roles", ", ".join(role for role in ROLES if role in roles)))
     if "sync" in roles:
@@ -233,17 +245,14 @@ def _web(settings: Settings, lanner: Lanner) -> tuple[Any, str | None]:
 
     Without any user the server listens on loopback only, whatever the configuration says.
     """
+    from service.auth.setup import prepare_first_run
     from service.server import Server
     from service.web import create_app
 
     app = create_app(lanner)
     host, token = settings.server.host, None
     if settings.auth.mode != "none":
-        accounts = app.extensions["lanner.accounts"]
-        admin = settings.auth.admin
-        if admin.username is not None and admin.password is not None:
-            accounts.ensure_admin(admin.username, admin.password.resolve())
-        token = accounts.setup_token()
+        token = prepare_first_run(lanner)
         if token is not None and not is_loopback(host):
             log.warning(
                 "there is no user yet: listening on 127.0.0.1 instead of %s until the set-up is done and the server "
@@ -253,6 +262,14 @@ def _web(settings: Settings, lanner: Lanner) -> tuple[Any, str | None]:
             )
             host = "127.0.0.1"
     return Server(app, host=host, port=settings.server.port, threads=settings.server.threads), token
+
+
+def _management(lanner: Lanner, port: int) -> Any:
+    """Health and figures without a login, for this machine only; every role may have it."""
+    from service.server import Server
+    from service.web import create_management_app
+
+    return Server(create_management_app(lanner), host="127.0.0.1", port=port, threads=4)
 
 
 def _reload(lanner: Lanner, reload: Callable[[], Settings]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
@@ -13,6 +14,7 @@ from namespaces.errors import TooMany
 
 WAKE_S = 1.0
 """How long a stream sleeps at most: it looks again even when no nudge came, and sees a stopping server."""
+LONGEST_WAIT_S = 3_600
 PING_EVERY = 15
 """Sleeps without an event after which a comment is sent; so a client that went away is noticed."""
 
@@ -96,6 +98,26 @@ def stopping() -> Callable[[], bool]:
     """Tells whether the server of this request is about to stop; never, under a server that does not say."""
     flag: Any = request.environ.get("lanner.stopping")
     return flag.is_set if flag is not None else (lambda: False)
+
+
+@contextmanager
+def place() -> Iterator[None]:
+    """A place for a request that will wait: it holds a thread as a stream does. Raises ``TooMany``."""
+    streams: Streams = current_app.extensions["lanner.streams"]
+    streams.enter()
+    try:
+        yield
+    finally:
+        streams.leave()
+
+
+def wait_for_end(execution_id: str) -> None:
+    """Hold this request until the execution has ended or pauses, an hour at most, or the server stops."""
+    executions = current_app.extensions["lanner"].executions
+    stops = stopping()
+    for _ in range(LONGEST_WAIT_S):
+        if executions.wait(execution_id, timeout_s=WAKE_S) or stops():
+            return
 
 
 def watch(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
@@ -16,20 +16,27 @@ from service.auth.endpoints import ENDPOINTS, UPLOADS
 from service.auth.gate import Gate
 from service.auth.headers import secured
 from service.auth.setup import accounts_of
-from service.routing import LazyRule
+from service.proxies import BehindProxy
+from service.request import LannerRequest
+from service.rules import LazyRule
 from service.stream import Streams, most_streams
 
+if TYPE_CHECKING:
+    from service.wiring import Lanner
 
-def create_app(lanner: Any) -> Flask:
+
+def create_app(lanner: Lanner) -> Flask:
     """The application for a wired ``lanner`` (``service.wiring``). Starts nothing and opens nothing."""
     settings = lanner.settings
     app = Flask("lanner", static_folder=None, template_folder=None)
     app.url_rule_class = LazyRule
+    app.request_class = LannerRequest
     app.extensions["lanner"] = lanner
     app.config.update(
         MAX_CONTENT_LENGTH=settings.limits.body_bytes,
         MAX_FORM_PARTS=settings.limits.form_parts,
         MAX_FORM_MEMORY_SIZE=settings.limits.body_bytes,
+        ALLOW_HTTP_LOGIN=settings.server.allow_http,
         PROVIDE_AUTOMATIC_OPTIONS=False,
         PROPAGATE_EXCEPTIONS=False,
     )
@@ -59,6 +66,23 @@ def create_app(lanner: Any) -> Flask:
     app.extensions["lanner.gate"] = gate
     app.extensions["lanner.endpoints"] = table
     _answer_errors(app, pages)
+    app.after_request(secured)
+    if settings.server.trusted_proxies:
+        app.wsgi_app = BehindProxy(app.wsgi_app, settings.server.trusted_proxies)  # type: ignore[method-assign]
+    return app
+
+
+def create_management_app(lanner: Lanner) -> Flask:
+    """Health and figures without a login, for ``server.management_port``: bind it to loopback unless told otherwise."""
+    from service import health, metrics
+
+    app = Flask("lanner.management", static_folder=None, template_folder=None)
+    app.extensions["lanner"] = lanner
+    app.extensions["lanner.streams"] = Streams(0)
+    app.config.update(PROVIDE_AUTOMATIC_OPTIONS=False, MAX_CONTENT_LENGTH=0)
+    for blueprint in (health.resource, metrics.resource):
+        app.register_blueprint(blueprint)
+    _answer_errors(app, None)
     app.after_request(secured)
     return app
 

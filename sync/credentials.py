@@ -47,6 +47,13 @@ def prepare_folder(settings: Settings) -> None:
     folder = settings.mirror_dir
     if folder in _PREPARED and (folder / "home").is_dir():
         return
+    try:
+        _prepare(folder)
+    except OSError as error:
+        raise SyncFailed("Mirror", f"the mirror folder {folder} cannot be made: {error.strerror}") from error
+
+
+def _prepare(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     status = folder.stat()
     if status.st_uid != os.geteuid():

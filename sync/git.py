@@ -189,7 +189,7 @@ _CLASSES: tuple[tuple[str, str], ...] = (
     ("RefMissing", r"couldn't find remote ref|not our ref|no such remote ref|upload-pack: not our ref"),
     (
         "NotFound",
-        r"repository not found|returned error: 404|does not appear to be a git repository|not a git repository",
+        r"repository (not found|'.*' not found)|returned error: 404|does not appear to be a git repository",
     ),
     ("TLS", r"ssl certificate problem|certificate verif|gnutls_handshake|ssl_connect|ssl routines|self[- ]signed"),
     ("Mirror", r"no space left on device|read-only file system|disk quota exceeded|unable to write file"),

@@ -6,55 +6,31 @@ When a pass runs, and what a failure means for the next one, is decided in ``syn
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy.engine import Connection
 
 from namespaces import crash, revisions
-from namespaces.clock import Clock
 from namespaces.ids import new_id
-from namespaces.ownership import SourceRule
-from namespaces.store.db import Database
 from namespaces.store.leases import Lease
 from sync import store
-from sync.apply import Order, apply, missing_blobs, put_blobs, put_events, write_results
-from sync.candidates import widen
-from sync.changes import Changes, Touched, advance, compare
+from sync.apply import Order, apply, put_events, write_results
+from sync.changes import Changes
 from sync.errors import MirrorBroken, SyncFailed
 from sync.git import Objects
-from sync.inventory import Inventory, Key
-from sync.layouts import Kind
+from sync.inventory import Inventory
 from sync.mirror import Mirror
-from sync.model import Commit, GitSource, Layout, Ref, Settings, State, SyncRun
-from sync.plan import Fact, Plan, Situation, plan
-from sync.reading import Digest, Parsed, Reader, digest
+from sync.model import Commit, GitSource, Layout, Ref, State, SyncRun
+from sync.plan import Plan
+from sync.survey import Read, Survey, Tools
 
 log = logging.getLogger("lanner.sync")
 
-BLOB_BATCH = 8 * 1024 * 1024
-"""Bytes of namespace files stored at a time, before the transaction that makes them visible."""
-MANY_FILES = 1_000
-HISTORY = 1_000
-"""Commits looked through for the one that brought a file."""
 SHAPE_REASONS = frozenset({"PathMissing", "Limit", "NotACommit", "LayoutChanged", "Configuration", "BadObjects"})
 """The commit itself is at fault: not tried again until it, the policy or the task types change."""
-
-
-@dataclass(slots=True)
-class Tools:
-    """What all passes share."""
-
-    database: Database
-    clock: Clock
-    reader: Reader
-    settings: Settings
-    rules: Callable[[], tuple[SourceRule, ...]]
-    stop: threading.Event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,20 +69,6 @@ class _Work:
     @property
     def judged(self) -> str:
         return f"{self.values.get('seen_commit', self.row.seen_commit)}:{self.policy}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """A commit, read and planned."""
-
-    plan: Plan
-    commit: Commit
-    tree: str
-    changes: Changes
-    contents: Mapping[str, Parsed | Digest]
-    commits: Mapping[str, Commit]
-    full: bool
-    inventory: Inventory
 
 
 class SourceSync:
@@ -151,6 +113,9 @@ class SourceSync:
                 _, id_length = self._probe(mirror)
                 mirror.rebuild(id_length)
             run = self._sync(work, mirror)
+        except OSError as error:
+            # Disk full, permissions: the mirror's trouble, whatever step met it.
+            raise SyncFailed("Mirror", f"the mirror cannot be used: {error.strerror or error}") from error
         except SyncFailed as failure:
             if failure.reason in SHAPE_REASONS:
                 work.values["judged"] = work.judged
@@ -181,7 +146,7 @@ class SourceSync:
         )  # fmt: skip
         work = _Work(wish=Wish(trigger="plan", full=True), row=row, policy=self.policy(), lease=None, run=run)
         with mirror.objects() as objects:
-            return self._read(work, mirror, objects, commit, rewritten=False).plan
+            return self._survey(work, mirror, objects).read(commit, rewritten=False).plan
 
     # -- the steps --------------------------------------------------------------------------------------------
 
@@ -211,7 +176,7 @@ class SourceSync:
                 tree = mirror.subtree(objects, target, source.path)
             if self._same_tree(work, tree, rewritten):
                 return self._move_pointer(work, mirror, objects, target, tree)
-            read = self._read(work, mirror, objects, target, rewritten=bool(rewritten))
+            read = self._survey(work, mirror, objects).read(target, rewritten=bool(rewritten))
         return self._carry_out(work, mirror, read)
 
     def _probe(self, mirror: Mirror, ref: Ref | None = None) -> tuple[str, int]:
@@ -274,144 +239,23 @@ class SourceSync:
             and not (rewritten and self.source.apply.on_rewrite == "block" and not row.approved_plan)
         )
 
-    def _read(self, work: _Work, mirror: Mirror, objects: Objects, target: str, *, rewritten: bool) -> _Read:
-        tools, source, row = self._tools, self.source, work.row
-        commit = mirror.commit(objects, target)
-        if commit is None:
-            raise MirrorBroken(f"commit {target} is missing")
-        tree = mirror.subtree(objects, target, source.path)
-        inventory = self._load(row)
-        with self._timed(work, "diff"):
-            changes, full = self._changes(work, mirror, objects, tree, inventory)
-        with self._timed(work, "read"):
-            contents = self._contents(objects, changes.touched, store_files=work.run.outcome != "planned")
-            wider = widen(changes, contents, inventory)
-            if wider is not changes:
-                more = {path: t for path, t in wider.touched.items() if path not in changes.touched}
-                contents |= self._contents(objects, more, store_files=False)
-        with self._timed(work, "validate"):
-            renames = self._renames(mirror, row, tree, wider)
-            facts = self._facts(wider, contents)
-            situation = Situation(
-                source=source,
-                rules=tools.rules(),
-                commit=target,
-                policy=work.policy,
-                changes=wider,
-                inventory=inventory,
-                contents=contents,
-                registry=facts,
-                same=_same_texts(wider, contents, facts),
-                renames=renames,
-                rewritten=rewritten,
-                approved=row.approved_plan,
-            )
-            made = plan(situation)
-        commits = self._commits(work, mirror, objects, commit, made)
-        return _Read(made, commit, tree, wider, contents, commits, full, inventory)
-
-    def _changes(
-        self, work: _Work, mirror: Mirror, objects: Objects, tree: str, inventory: Inventory
-    ) -> tuple[Changes, bool]:
-        row, source = work.row, self.source
-        layout = Layout(row.layout) if row.layout else None
-        same_policy = row.policy == work.policy
-        if self._compared and same_policy and not work.wish.full and row.applied_tree and layout is not None:
-            found = mirror.changes(row.applied_tree, tree)
-            if found is not None:
-                oids = [change.entry.oid for change in found if change.entry is not None]
-                oids += [oid for path in inventory.held if (oid := inventory.by_path[path].seen) is not None]
-                sizes = {info.oid: info.size for info in objects.info(oids) if info is not None}
-                return advance(source, found, inventory, layout, sizes), False
-        entries = mirror.entries(tree, source.limits.max_files)
-        return compare(source, entries, inventory, layout, everything=not same_policy), True
-
-    def _contents(
-        self, objects: Objects, touched: Mapping[str, Touched], *, store_files: bool
-    ) -> dict[str, Parsed | Digest]:
-        reader = self._tools.reader
-        contents: dict[str, Parsed | Digest] = {}
-        flows: list[Touched] = []
-        files: list[Touched] = []
-        for t in touched.values():
-            if t.wants_content and t.entry is not None:
-                if t.placed.kind is Kind.FILE:
-                    files.append(t)
-                    continue
-                cached = reader.cached(t.entry.oid, t.placed.namespace)
-                if cached is not None:
-                    contents[t.path] = cached
-                else:
-                    flows.append(t)
-        with _few_collections(len(flows)):
-            for t, data in zip(flows, objects.read([t.entry.oid for t in flows if t.entry]), strict=True):
-                assert t.entry is not None
-                contents[t.path] = reader.parse(t.entry.oid, data, t.placed.namespace)
-        pending: dict[str, bytes] = {}
-        for t, data in zip(files, objects.read([t.entry.oid for t in files if t.entry]), strict=True):
-            made = digest(data)
-            contents[t.path] = made
-            if store_files and not made.problems:
-                pending[made.sha256] = data
-                if sum(map(len, pending.values())) > BLOB_BATCH:
-                    self._store(pending)
-                    pending = {}
-        self._store(pending)
-        return contents
-
-    def _store(self, blobs: dict[str, bytes]) -> None:
-        database, wanted = self._tools.database, tuple(blobs)
-
-        def missing(connection: Connection) -> set[str]:
-            return missing_blobs(connection, wanted)
-
-        if not wanted:
-            return
-        if database.read(missing):
-            database.write(lambda tx: put_blobs(tx, blobs))
-
-    def _renames(self, mirror: Mirror, row: Any, tree: str, changes: Changes) -> dict[str, str]:
-        flows = [t for t in changes.touched.values() if t.placed.kind is Kind.FLOW]
-        gone = [t.path for t in flows if t.entry is None]
-        new = [t.path for t in flows if t.entry is not None and not t.again]
-        if not gone or not new or not row.applied_tree:
-            return {}
-        return mirror.renames(row.applied_tree, tree, [*gone, *new])
-
-    def _facts(self, changes: Changes, contents: Mapping[str, Parsed | Digest]) -> dict[Key, Fact]:
-        keys: set[Key] = set()
-        for path, t in changes.touched.items():
-            content = contents.get(path)
-            if isinstance(content, Parsed):
-                for namespace in {t.placed.namespace or content.namespace, content.namespace}:
-                    keys.add((Kind.FLOW, namespace, content.id))
-                keys |= {(Kind.FLOW, namespace, flow_id) for namespace, flow_id in content.references}
-            elif isinstance(content, Digest) and t.placed.namespace:
-                keys.add((Kind.FILE, t.placed.namespace, t.placed.name))
-        return self._tools.database.read(lambda c: store.facts_of(c, keys)) if keys else {}
-
-    def _commits(self, work: _Work, mirror: Mirror, objects: Objects, commit: Commit, made: Plan) -> dict[str, Commit]:
-        """Who brought each file that changes, where it was not the newest commit itself."""
-        applied = work.row.applied_commit
-        changing = [s for s in made.steps if s.action in ("create", "update", "rename") and s.oid is not None]
-        if not changing or not commit.parents or commit.parents == (applied,):
-            return {}
-        known = applied if applied and mirror.commit(objects, applied) is not None else None
-        authors = mirror.authors(known, commit.id, self.source.path, HISTORY)
-        by_id: dict[str, Commit] = {}
-        found: dict[str, Commit] = {}
-        for step in changing:
-            oid = authors.get((step.path, step.oid or ""))
-            if oid is None or oid == commit.id:
-                continue
-            if oid not in by_id:
-                by_id[oid] = mirror.commit(objects, oid) or commit
-            found[step.path] = by_id[oid]
-        return found
+    def _survey(self, work: _Work, mirror: Mirror, objects: Objects) -> Survey:
+        return Survey(
+            tools=self._tools,
+            source=self.source,
+            row=work.row,
+            policy=work.policy,
+            inventory=self._load(work.row),
+            mirror=mirror,
+            objects=objects,
+            full=work.wish.full or not self._compared,
+            store_files=work.wish.trigger != "plan",
+            timed=lambda phase: self._timed(work, phase),
+        )
 
     # -- the end of a pass ------------------------------------------------------------------------------------
 
-    def _carry_out(self, work: _Work, mirror: Mirror, read: _Read) -> SyncRun | None:
+    def _carry_out(self, work: _Work, mirror: Mirror, read: Read) -> SyncRun | None:
         tools, source, made = self._tools, self.source, read.plan
         if made.blocked:
             return self._wait(work, made)
@@ -460,7 +304,9 @@ class SourceSync:
         if target == work.row.applied_commit:
             self._settle(work, state=State.SYNCED, reason="", message="", plan=None, policy=work.policy)
             return None
-        read = _Read(made, commit, tree, Changes(Layout(work.row.layout)), {}, {}, False, self._load(work.row))
+        read = Read(
+            made, commit, tree, Changes(Layout(work.row.layout or Layout.AUTO)), {}, {}, False, self._load(work.row)
+        )
         return self._carry_out(work, mirror, read)
 
     def _wait(self, work: _Work, made: Plan) -> SyncRun:
@@ -540,37 +386,6 @@ class SourceSync:
             work.durations[phase] = round(work.durations.get(phase, 0.0) + spent, 6)
 
 
-_collections = threading.Lock()
-
-
-@contextlib.contextmanager
-def _few_collections(files: int) -> Iterator[None]:
-    """While thousands of flows are read nothing of it is garbage: looking for some took a seventh of the time."""
-    if files < MANY_FILES or not _collections.acquire(blocking=False):
-        yield
-        return
-    before = gc.get_threshold()
-    gc.set_threshold(50_000, 50, 100)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        _collections.release()
-
-
-def _same_texts(changes: Changes, contents: Mapping[str, Parsed | Digest], facts: Mapping[Key, Fact]) -> frozenset[str]:
-    """Paths whose text is the newest revision already."""
-    found: set[str] = set()
-    for path, content in contents.items():
-        if isinstance(content, Parsed) and content.id:
-            namespace = changes.touched[path].placed.namespace or content.namespace
-            for key in ((Kind.FLOW, namespace, content.id), (Kind.FLOW, content.namespace, content.id)):
-                fact = facts.get(key)
-                if fact is not None and fact.checksum == revisions.checksum(content.text):
-                    found.add(path)
-    return frozenset(found)
-
-
 def _info(commit: Commit) -> dict[str, Any]:
     return {
         "subject": commit.subject,
@@ -578,6 +393,3 @@ def _info(commit: Commit) -> dict[str, Any]:
         "email": commit.author_email,
         "at": commit.committed_at.isoformat() if commit.committed_at else None,
     }
-
-
-__all__ = ["SHAPE_REASONS", "SourceSync", "SyncFailed", "Tools", "Wish"]

@@ -30,6 +30,7 @@ def request(tx: Connection, name: str, *, now: datetime, trigger: str, by: str =
             source_table.c.requested_at,
             source_table.c.first_requested_at,
             source_table.c.handled_at,
+            source_table.c.taken_at,
             source_table.c.request_full,
             source_table.c.request_trigger,
             source_table.c.request_run,
@@ -39,10 +40,11 @@ def request(tx: Connection, name: str, *, now: datetime, trigger: str, by: str =
     ).one_or_none()
     if row is None:
         raise NotFound(f"there is no Git source '{name}'")
-    waiting = is_pending(row)
+    begun = max((moment for moment in (row.handled_at, row.taken_at) if moment is not None), default=None)
+    waiting = row.requested_at is not None and (begun is None or row.requested_at > begun)
     at = max(now, row.requested_at) if row.requested_at is not None else now
-    if row.handled_at is not None and at <= row.handled_at:
-        at = row.handled_at + _TICK
+    if begun is not None and at <= begun:
+        at = begun + _TICK
     kept = row.request_trigger if waiting and row.request_trigger in HASTY and trigger not in HASTY else trigger
     run_id: str = row.request_run if waiting and row.request_run else new_id()
     tx.execute(
@@ -69,6 +71,11 @@ def pending(row: Any) -> Request | None:
     if not is_pending(row):
         return None
     return Request(row.first_requested_at or row.requested_at, row.requested_at, row.request_trigger in HASTY)
+
+
+def take(tx: Connection, name: str, upto: datetime) -> None:
+    """A pass begins for everything asked up to this moment."""
+    tx.execute(sa.update(source_table).where(source_table.c.name == name).values(taken_at=upto))
 
 
 def handled(tx: Connection, name: str, upto: datetime) -> None:

@@ -45,7 +45,9 @@ def register(tx: Connection, sources: Sequence[GitSource], *, origin: str, now: 
         old = rows.pop(source.name, None)
         values: dict[str, Any] = {"origin": origin, "config": dict(source.written)}
         if old is None:
-            tx.execute(sa.insert(source_table).values(name=source.name, requested_at=now, **values))
+            tx.execute(
+                sa.insert(source_table).values(name=source.name, requested_at=now, request_trigger="start", **values)
+            )
             continue
         if old.origin == origin and old.config == values["config"] and old.state != RELEASED:
             continue
@@ -92,12 +94,12 @@ def update(tx: Connection, name: str, **values: Any) -> None:
 
 def inventory_of(connection: Connection, name: str) -> Inventory:
     """The whole inventory of a source."""
-    columns = [item_table.c[column] for column in
-               ("path", "kind", "namespace", "key", "mode", "blob_oid", "seen_oid", "state", "problems")]  # fmt: skip
+    names = ("path", "kind", "namespace", "key", "mode", "blob_oid", "seen_oid", "state", "problems", "tied")
+    columns = [item_table.c[column] for column in names]
     rows = connection.execute(sa.select(*columns).where(item_table.c.source == name))
     return Inventory.of(
-        Item(path, kind, namespace, key, mode, oid, seen, state, load_problems(problems))
-        for path, kind, namespace, key, mode, oid, seen, state, problems in rows
+        Item(path, kind, namespace, key, mode, oid, seen, state, load_problems(problems), tied or "")
+        for path, kind, namespace, key, mode, oid, seen, state, problems, tied in rows
     )
 
 
@@ -282,6 +284,10 @@ def run_of(connection: Connection, run_id: str) -> SyncRun:
     if row is None:
         raise NotFound(f"there is no sync run '{run_id}'")
     return _run(row)
+
+
+def has_run(connection: Connection, run_id: str) -> bool:
+    return connection.execute(sa.select(run_table.c.id).where(run_table.c.id == run_id)).first() is not None
 
 
 def _run(row: Any) -> SyncRun:

@@ -55,6 +55,8 @@ class GitSourceRow(SQLModel, table=True):
     requested_by: str = ""
     request_run: str | None = None
     """Id that the run of the pending request will have."""
+    taken_at: datetime | None = Field(default=None, sa_column=Column(Instant))
+    """Requests up to here are being handled by a pass; a later one needs another pass."""
     handled_at: datetime | None = Field(default=None, sa_column=Column(Instant))
     fetched_at: datetime | None = Field(default=None, sa_column=Column(Instant))
     full_at: datetime | None = Field(default=None, sa_column=Column(Instant))
@@ -82,6 +84,8 @@ class GitItemRow(SQLModel, table=True):
     state: str = "ok"
     """``ok``, ``held`` (kept at last good, or never applied), ``kept`` (gone from Git, not pruned)."""
     problems: Any = Field(default=None, sa_column=Column(Json))
+    tied: str | None = None
+    """Path of the held item that this held one replaces."""
 
 
 class SyncRunRow(SQLModel, table=True):

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from namespaces.errors import Conflict
+from namespaces.store.base import Unreadable
 from namespaces.tables import LeaseRow
 
 table = LeaseRow.__table__  # type: ignore[attr-defined]
@@ -53,9 +55,9 @@ def this_process() -> dict[str, str]:
     return {"host": socket.gethostname(), "boot": boot_id(), "pid": str(pid), "start": process_start(pid)}
 
 
-def is_dead(process: dict[str, str] | None) -> bool:
+def is_dead(process: dict[str, str] | Unreadable | None) -> bool:
     """Whether the process certainly no longer exists: only knowable on the same host."""
-    if not process or not process.get("start"):
+    if isinstance(process, Unreadable) or not process or not process.get("start"):
         return False
     if process.get("host") != socket.gethostname():
         return False
@@ -69,11 +71,13 @@ def acquire(tx: Connection, name: str, holder: str, *, now: datetime, ttl: timed
 
     ``now`` is the database's time (on SQLite the host's, which is the same there).
     """
-    row = tx.execute(sa.select(table).where(table.c.name == name).with_for_update()).one_or_none()
+    mine = sa.select(table).where(table.c.name == name).with_for_update()
+    row = tx.execute(mine).one_or_none()
     values = {"holder": holder, "host": this_process(), "until": now + ttl}
     if row is None:
-        tx.execute(sa.insert(table).values(name=name, token=1, **values))
-        return Lease(name, holder, 1)
+        # Several may find nothing at the same moment: the row is made by one of them, then all queue up for it.
+        tx.execute(_insert(tx).values(name=name, token=0, until=now).on_conflict_do_nothing())
+        row = tx.execute(mine).one()
     if row.holder == holder and row.until > now:
         tx.execute(sa.update(table).where(table.c.name == name).values(until=now + ttl))
         return Lease(name, holder, row.token)
@@ -82,6 +86,16 @@ def acquire(tx: Connection, name: str, holder: str, *, now: datetime, ttl: timed
     token = row.token + 1
     tx.execute(sa.update(table).where(table.c.name == name).values(token=token, **values))
     return Lease(name, holder, token)
+
+
+def _insert(tx: Connection) -> Any:
+    if tx.dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as on_postgresql
+
+        return on_postgresql(table)
+    from sqlalchemy.dialects.sqlite import insert as on_sqlite
+
+    return on_sqlite(table)
 
 
 def check(tx: Connection, lease: Lease) -> None:

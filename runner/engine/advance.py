@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from namespaces.flows.model import Flow
-from runner.engine import answers, attempts, block, lifecycle, restart, sla
+from runner.engine import answers, attempts, block, endings, lifecycle, restart, sla
 from runner.engine.draft import Draft
+from runner.engine.effects import StartTimer
 from runner.engine.events import (
     Answered,
     AnyEvent,
@@ -58,6 +59,9 @@ def advance(flow: Flow, execution: Execution, event: AnyEvent) -> Step:
     if ignored:
         return Step(execution=execution, ignored=ignored)
     settle(draft)
+    if draft.stops and draft.ending and not isinstance(event, Kill | TimerFired):
+        again = StartTimer(kind=TimerKind.STOP, due=event.at, epoch=draft.attempt_number)
+        draft.act(again)
     if flow.sla and not isinstance(event, Answered):
         sla.ask_assertions(draft)
     return draft.step()
@@ -113,6 +117,8 @@ def _timer(d: Draft, event: TimerFired) -> str:
             return lifecycle.timer_fired(d, event)
         case TimerKind.SLA:
             return sla.deadline(d, event)
+        case TimerKind.STOP:
+            return endings.stop_again(d)
         case _:
             return f"timers of kind {event.kind} belong to the shell"
 

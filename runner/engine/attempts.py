@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from namespaces.flows.model import RetryBehavior, Runnable, Subflow, TaskBase, WorkingDirectory
-from runner.engine import retries
+from runner.engine import deferral, retries
 from runner.engine.draft import Draft
 from runner.engine.effects import Dispatch, KillChildren, Log, StartTimer
 from runner.engine.endings import close_attempts, early_end, end_run, stop
@@ -124,6 +124,9 @@ def _again(
     if decision is None:
         return False
     run = d.turn(run, State.RETRYING, epoch=run.epoch + 1, outputs=outputs, error=error)
+    if source.owner is not None and deferral.must_wait(d, run, source.owner):
+        deferral.defer(d, run, source.owner, decision)
+        return True
     d.act(
         StartTimer(kind=TimerKind.RETRY, due=decision.due, spread=decision.spread, task_run_id=run.id, epoch=run.epoch)
     )
@@ -210,15 +213,18 @@ def subflow_changed(d: Draft, event: SubflowChanged) -> str:
     if reason := refusal(d, run, run.epoch):
         return reason
     if run.state in NOT_BEGUN:
-        # Its start was reported later than its end; the child of an earlier try is not meant.
-        if any(attempt.info.get("executionId") == event.execution_id for attempt in run.attempts):
+        # Its start was reported later than its end; the child of an earlier try is not meant, unless it goes on.
+        known = any(attempt.info.get("executionId") == event.execution_id for attempt in run.attempts)
+        restarted = run.state is State.RESTARTED and _child_of(run) == event.execution_id
+        if known and not (restarted and not event.state.terminal):
             return "the child belongs to an earlier try"
         run = _begin_attempt(d, run, d.at, {"executionId": event.execution_id})
         run = d.put(replace(run, outputs={"executionId": event.execution_id}))
     elif _child_of(run) != event.execution_id:
         return "the child belongs to an earlier try"
     if not event.state.terminal:
-        return _child_goes_on(d, run, task, event.state)
+        _show_child(d, run, task, event.state)
+        return ""
     if event.state is State.RETRIED:
         return ""  # the execution that replaces the child is announced by SubflowStarted
     outputs: dict[str, Any] = {"executionId": event.execution_id, "state": event.state.value}
@@ -236,9 +242,7 @@ def _child_of(run: TaskRun) -> Any:
     return (run.outputs or {}).get("executionId")
 
 
-def _child_goes_on(d: Draft, run: TaskRun, task: Subflow, state: State) -> str:
+def _show_child(d: Draft, run: TaskRun, task: Subflow, state: State) -> None:
     shown = State.PAUSED if state is State.PAUSED and task.transmit_failed else State.RUNNING
-    if shown is run.state:
-        return "nothing to show"
-    d.turn(run, shown)
-    return ""
+    if shown is not run.state:
+        d.turn(run, shown)

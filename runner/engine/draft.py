@@ -19,6 +19,8 @@ from runner.engine.states import State
 from runner.engine.step import Step
 from runner.engine.values import Execution, History, Scope, TaskRun
 
+BEFORE_THE_GATE = frozenset({State.CREATED, State.QUEUED, State.RESTARTED})
+"""States of an execution that may not run yet."""
 _SHOWN = frozenset({State.RUNNING, State.PAUSED, State.RETRYING})
 _LONGEST_HISTORY = 200
 
@@ -122,6 +124,8 @@ class Draft:
         self.created = execution.created
         self.attempt_number = execution.attempt_number
         self.todo: deque[tuple[str, str | None]] = deque()
+        self.stops = False
+        """Whether this decision stops the execution early."""
         self.asks: list[Ask] = []
         self.acts: list[Act] = []
         self._base = Runs.of(execution.runs)
@@ -195,9 +199,9 @@ class Draft:
 
     @property
     def held(self) -> bool:
-        """Whether a Pause task or a person keeps new task runs from starting."""
+        """Whether a Pause task, a person or the gate keeps new task runs from starting."""
         extra = self.scope(None).extra
-        return bool(extra.get("manual") or extra.get("holding"))
+        return self.state in BEFORE_THE_GATE or bool(extra.get("manual") or extra.get("holding"))
 
     # ---- changing ----------------------------------------------------------------------------------------------
 

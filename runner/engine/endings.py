@@ -37,7 +37,9 @@ def stop(d: Draft, ending: State, *, kill: bool, cascade: bool = False, blame_la
     """
     scope = d.scope(None)
     scope.note("ending", ending.value)
+    scope.note("stop", {"kill": kill, "cascade": cascade})
     scope.note("manual", None)
+    d.stops = True
     live = d.live()
     if blame_last and live:
         scope.note("blamed", live[-1].id)
@@ -56,6 +58,15 @@ def stop(d: Draft, ending: State, *, kill: bool, cascade: bool = False, blame_la
             state = early_end(d, run, State.KILLED) if kill else ending
             end_run(d, run, state, epoch=run.epoch + 1)
     d.todo.append(("check", None))
+
+
+def stop_again(d: Draft) -> str:
+    """Stop what a narrow view did not show when the end was decided."""
+    how = d.scope(None).extra.get("stop")
+    if d.ending is None or how is None:
+        return "nothing is to be stopped"
+    stop(d, d.ending, kill=how["kill"], cascade=how["cascade"])
+    return ""
 
 
 def early_end(d: Draft, run: TaskRun, state: State) -> State:

@@ -102,6 +102,8 @@ class TimerKind(StrEnum):
     """Next pass of a LoopUntil."""
     SLA = "sla"
     """MAX_DURATION of an SLA; ``name`` is its id."""
+    STOP = "stop"
+    """Look once more, with a wide view, for what an execution that is to end must not start or wait for."""
     START = "start"
     """``scheduleDate`` has come (handled by the shell's admission, never by the engine)."""
     NEW_EXECUTION = "new_execution"
@@ -199,8 +201,6 @@ class Resume(Event):
 class Restart(Event):
     """Run failed, paused, killed and cancelled task runs again (``flows.md`` 3.7)."""
 
-    revision: int | None = None
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRunMarked(Event):
@@ -268,7 +268,7 @@ def needs(event: AnyEvent, flow: Flow | None = None) -> Needs:
         case Started() | Kill() | Pause() | Resume() | ForceRun() | Broken():
             # A fresh execution has no task runs: while ``created`` is 0 there is nothing to load for Started.
             return Needs.LIVE
-        case TimerFired(kind=TimerKind.SLA | TimerKind.PAUSE | TimerKind.TIMEOUT):
+        case TimerFired(kind=TimerKind.SLA | TimerKind.PAUSE | TimerKind.TIMEOUT | TimerKind.STOP):
             return Needs.LIVE
         case AttemptFinished(update=Update(exit_state=State())):
             return Needs.LIVE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from namespaces.flows.model import Pause as PauseTask
 from namespaces.flows.model import Runnable, WorkingDirectory
 from runner.engine import sla
-from runner.engine.draft import Draft
+from runner.engine.draft import BEFORE_THE_GATE, Draft
 from runner.engine.effects import KillAttempt, KillChildren, Log, Release
 from runner.engine.endings import close_attempts, stop
 from runner.engine.events import Broken, ForceRun, Kill, Pause, Queued, Refused, Resume, Started, TimerFired
@@ -16,12 +16,9 @@ from runner.engine.progress import enter
 from runner.engine.states import State
 from runner.engine.values import TaskRun
 
-BEFORE = frozenset({State.CREATED, State.QUEUED, State.RESTARTED})
-"""States of an execution that waits for the gate."""
-
 
 def started(d: Draft, _event: Started | ForceRun) -> str:
-    if d.state not in BEFORE:
+    if d.state not in BEFORE_THE_GATE:
         return f"the execution is {d.state} already"
     d.turn_execution(State.RUNNING)
     sla.start_timers(d)
@@ -31,11 +28,11 @@ def started(d: Draft, _event: Started | ForceRun) -> str:
         d.show()
         _wake(d)
         for run in d.live():
-            if run.state is State.RUNNING and (family := FAMILIES.get(type(d.task(run)))) is not None:
-                if d.is_open(run):
-                    d.todo.append(("top_up", run.id))
-                else:
-                    family.open(d, run, d.task(run))  # where a replay begins
+            family = FAMILIES.get(type(d.task(run)))
+            if run.state is State.RUNNING and d.is_open(run):
+                d.todo.append(("top_up", run.id))
+            elif run.state is State.RUNNING and family is not None:
+                family.open(d, run, d.task(run))  # where a replay begins
         d.todo.append(("top_up", None))
     d.todo.append(("check", None))
     return ""
@@ -50,7 +47,7 @@ def queued(d: Draft, _event: Queued) -> str:
 
 
 def refused(d: Draft, event: Refused) -> str:
-    if d.state not in BEFORE:
+    if d.state not in BEFORE_THE_GATE:
         return f"the execution is {d.state} already"
     state = event.state if event.state.terminal else State.FAILED
     d.act(Log(level="ERROR", message=event.reason))
@@ -67,7 +64,7 @@ def kill(d: Draft, event: Kill) -> str:
         return f"the execution is {d.state} already"
     if d.state is State.KILLING:
         return "the execution is being killed already"
-    if d.created == 0 and d.state in BEFORE:
+    if d.created == 0 and d.state in BEFORE_THE_GATE:
         _end_at_once(d, State.KILLED)
         return ""
     d.turn_execution(State.KILLING)
@@ -136,7 +133,7 @@ def _wake(d: Draft) -> None:
 
 def force(d: Draft, event: ForceRun) -> str:
     """Run whatever can be run: past the gate, out of a pause, or dispatch once more what seems to be stuck."""
-    if d.state in BEFORE:
+    if d.state in BEFORE_THE_GATE:
         return started(d, event)
     if d.ending or d.state.terminal:
         return f"the execution is {d.ending or d.state}"
@@ -169,7 +166,7 @@ def broken(d: Draft, event: Broken) -> str:
 
 def _end_at_once(d: Draft, state: State) -> None:
     scope = d.scope(None)
-    for key in ("ending", "outputs", "manual", "holding", "blamed", "retry"):
+    for key in ("ending", "stop", "outputs", "manual", "holding", "blamed", "retry"):
         scope.note(key, None)
     d.turn_execution(state)
     d.finished = True

@@ -8,18 +8,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from namespaces.flows.model import Runnable, Subflow, WorkingDirectory
-from runner.engine.draft import Draft
-from runner.engine.effects import CreateRetry, Dispatch, Question, Release, RestartSubflow, StartSubflow
+from runner.engine.deferral import handler_ended
+from runner.engine.draft import BEFORE_THE_GATE, Draft
+from runner.engine.effects import CreateRetry, Dispatch, Question, Release
 from runner.engine.endings import end_run, fail
 from runner.engine.flowable.families import FAMILIES
 from runner.engine.flowable.family import next_of_list
+from runner.engine.lists import SIDE_LISTS
 from runner.engine.moments import moment, span
 from runner.engine.outcomes import STOPPING, of_flowable
+from runner.engine.ready import of_subflow
 from runner.engine.states import State, worst
 from runner.engine.values import TaskRun
-
-SIDE_LISTS = frozenset({"errors", "finally", "afterExecution", "onPause"})
-"""Lists whose tasks never decide the state of their owner."""
 
 
 def settle(d: Draft) -> None:
@@ -69,11 +69,7 @@ def enter(d: Draft, run: TaskRun) -> None:
 
 def _enter_subflow(d: Draft, run: TaskRun, task: Subflow) -> None:
     run = d.put(replace(run, epoch=max(run.epoch, 1)))
-    child = (run.outputs or {}).get("executionId")
-    if run.state is State.RESTARTED and child and task.restart_behavior == "RETRY_FAILED":
-        d.act(RestartSubflow(task_run_id=run.id, execution_id=child, epoch=run.epoch))
-    else:
-        d.act(StartSubflow(task_run_id=run.id, epoch=run.epoch))
+    d.act(of_subflow(task, run))
 
 
 def _ended(d: Draft, run_id: str | None) -> None:
@@ -96,6 +92,8 @@ def _ended(d: Draft, run_id: str | None) -> None:
                 _main_child_ended(d, d.run(owner_id), run)
     elif branch == "onPause" and owner_id is not None and d.run(owner_id).state is State.RUNNING:
         next_of_list(d, owner_id)
+    elif branch == "errors" and owner_id is not None and d.ending is None:
+        handler_ended(d, d.run(owner_id), run)
     _check(d, owner_id)
 
 
@@ -145,7 +143,7 @@ def _check_execution(d: Draft) -> None:
     if d.state.terminal:
         if not d.finished:
             _finished(d)
-    elif d.state in (State.CREATED, State.QUEUED, State.RESTARTED):
+    elif d.state in BEFORE_THE_GATE:
         if d.ending:
             conclude(d, d.ending)
     elif d.ending:
@@ -167,7 +165,7 @@ def _leave_list(d: Draft, owner_id: str | None) -> None:
     scope = d.scope(owner_id)
     task_id = None if owner_id is None else d.run(owner_id).task_id
     following = []
-    if scope.branch not in SIDE_LISTS and scope.worst is State.FAILED:
+    if scope.branch not in SIDE_LISTS and scope.worst is State.FAILED and not scope.extra.get("handled"):
         following.append("errors")
     if scope.branch != "finally" and scope.worst is not State.KILLED:
         following.append("finally")
@@ -202,7 +200,7 @@ def finish(d: Draft, state: State) -> None:
     """The terminal state, then afterExecution."""
     scope = d.scope(None)
     retry = scope.extra.get("retry")
-    for key in ("ending", "outputs", "manual", "holding", "blamed", "retry"):
+    for key in ("ending", "stop", "outputs", "manual", "holding", "blamed", "retry"):
         scope.note(key, None)
     d.turn_execution(state)
     if state is State.RETRIED and retry:

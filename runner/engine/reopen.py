@@ -12,13 +12,13 @@ from namespaces.flows.model import Dag, EachParallel, ForEach, LoopUntil, Runnab
 from runner.engine.draft import Draft, Progress
 from runner.engine.effects import KillAttempt
 from runner.engine.flowable import dag
+from runner.engine.lists import late_order
 from runner.engine.outcomes import STOPPING
-from runner.engine.progress import SIDE_LISTS
 from runner.engine.states import State, worst
 from runner.engine.values import TaskRun
 
-LATE_LISTS = SIDE_LISTS - {"onPause"}
-"""Lists that run again from their beginning, after a restart."""
+_PASSING = ("over", "asked", "ready", "continue", "reached", "handler", "handled", "deferred")
+"""What a scope notes about the pass that is undone."""
 
 
 def by_parent(runs: Iterable[TaskRun]) -> dict[str | None, list[TaskRun]]:
@@ -76,9 +76,7 @@ def rebuild(d: Draft, owner_id: str | None, children: list[TaskRun]) -> Progress
     old = d.scope(owner_id)
     main = str(old.extra.get("main", "tasks"))
     own = [child for child in children if d.place(child).branch == main]
-    extra = {
-        key: value for key, value in old.extra.items() if key not in ("over", "asked", "ready", "continue", "reached")
-    }
+    extra = {key: value for key, value in old.extra.items() if key not in _PASSING}
     scope = Progress(branch=main, size=old.size, iterations=old.iterations, since=old.since, extra=extra)
     scope.active = sum(1 for child in children if not child.state.terminal)
     for child in own:
@@ -91,11 +89,6 @@ def rebuild(d: Draft, owner_id: str | None, children: list[TaskRun]) -> Progress
         _rebuild_family(d, d.run(owner_id), scope, own)
     _rebuild_late(d, scope, children)
     return scope
-
-
-def late_order(branch: str) -> int:
-    """Lists in the order in which they run; 0 for a main list."""
-    return {"errors": 1, "finally": 2, "afterExecution": 3}.get(branch, 0)
 
 
 def _rebuild_late(d: Draft, scope: Progress, children: list[TaskRun]) -> None:
@@ -155,7 +148,7 @@ def _unfinished(d: Draft, owner: TaskRun, last: dict[int, TaskRun]) -> list[list
 def clear_execution(d: Draft) -> None:
     """Forget what was decided about the end that is now undone."""
     scope = d.scope(None)
-    for key in ("ending", "outputs", "manual", "blamed", "retry", "sla"):
+    for key in ("ending", "stop", "outputs", "manual", "blamed", "retry", "sla"):
         scope.note(key, None)
     d.finished = False
     d.outputs = None

@@ -11,18 +11,9 @@ from runner.engine.effects import DropRuns, KillAttempt
 from runner.engine.endings import end_run
 from runner.engine.events import Restart, TaskRunMarked
 from runner.engine.lifecycle import after_hold
+from runner.engine.lists import LATE_LISTS, late_order
 from runner.engine.outcomes import STOPPING
-from runner.engine.reopen import (
-    LATE_LISTS,
-    below,
-    by_parent,
-    clear_execution,
-    fresh_again,
-    late_order,
-    remove,
-    renew,
-    reopen,
-)
+from runner.engine.reopen import below, by_parent, clear_execution, fresh_again, remove, renew, reopen
 from runner.engine.sla import merged
 from runner.engine.states import State
 from runner.engine.values import TaskRun

@@ -26,6 +26,10 @@ _SHOWN = {
     S.RUNNING: "nothing is paused or retrying any more",
 }
 
+_LATE_EXIT = dict.fromkeys(
+    (S.SUCCESS, S.WARNING, S.KILLED, S.RETRIED), "Exit by an attempt that still ran at a restart"
+)
+
 EXECUTION: _Table = {
     S.CREATED: {
         S.RUNNING: "the start date has come and a slot is free",
@@ -36,8 +40,9 @@ EXECUTION: _Table = {
     },
     S.QUEUED: {
         S.RUNNING: "a slot became free, or force run",
-        S.KILLED: "kill",
         S.KILLING: "kill after a restart",
+        **_LATE_EXIT,
+        S.KILLED: "kill",
         S.CANCELLED: "refused",
         S.FAILED: "refused, or the engine gave up",
     },
@@ -63,6 +68,7 @@ EXECUTION: _Table = {
         S.RUNNING: "the execution passed the gate again",
         S.QUEUED: "concurrency limit, QUEUE",
         S.KILLING: "kill",
+        **_LATE_EXIT,
         S.CANCELLED: "refused",
         S.FAILED: "refused, or the engine gave up",
     },

@@ -60,9 +60,9 @@ class Window:
         if held is not None:
             return held[1]
         day = moment.astimezone(self.zone).date()
-        for ahead in range(3):
+        for ahead in range(-1, 3):
             _, stop = self._of_day(datetime.combine(day + ahead * DAY, time()))
-            if stop >= moment:
+            if stop + timedelta(microseconds=1) > moment:
                 return stop + timedelta(microseconds=1)
         raise AssertionError("a daily window ends every day")
 

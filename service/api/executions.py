@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from flask import Response, request
@@ -10,7 +10,8 @@ from flask import Response, request
 from namespaces import revisions
 from namespaces.errors import BadRequest, InvalidFlow, InvalidInput, NotFound
 from namespaces.filters import Filters, Page
-from runner import queries
+from namespaces.store.base import to_micros
+from runner import queries, queries_shapes
 from runner.starting import StartRequest
 from service import stream
 from service.api import filters, flow_shapes
@@ -33,23 +34,27 @@ from service.auth.principal import require_here
 
 resource = Resource("executions")
 
-LONGEST_WAIT_S = 3600.0
-
-
 # ---------------------------------------------------------------------- starting
 
 
 @resource.on("POST", "/executions/<namespace>/<flow_id>", "/executions/trigger/<namespace>/<flow_id>")
 def create(namespace: str, flow_id: str) -> Response:
     """Start a flow; the answer has the execution as it is now, or (``wait``) once it has ended or pauses."""
-    wiring = lanner()
+    if not flag("wait"):
+        return _create(namespace, flow_id, waits=False)
+    # The place is taken before anything starts: a refusal must not leave an execution behind.
+    with stream.place():
+        return _create(namespace, flow_id, waits=True)
+
+
+def _create(namespace: str, flow_id: str, *, waits: bool) -> Response:
     revision = optional_number("revision")
-    labels = label_pairs(request.args.getlist("labels"))
     key = request.headers.get("Idempotency-Key") or None
-    schedule_date = optional_instant("scheduleDate")
+    labels = label_pairs(request.args.getlist("labels"))
     breakpoints = tuple(part for part in request.args.get("breakpoints", "").split(",") if part)
+    schedule_date = optional_instant("scheduleDate")
     with submitted(_file_inputs(namespace, flow_id, revision)) as given:
-        started = wiring.executions.start(
+        started = lanner().executions.start(
             StartRequest(
                 namespace=namespace,
                 flow_id=flow_id,
@@ -60,16 +65,30 @@ def create(namespace: str, flow_id: str) -> Response:
                 idempotency_key=key,
                 body_hash=given.digest if key else "",
                 breakpoints=breakpoints,
-                kind=request.args.get("kind", "NORMAL"),
+                kind=_kind(),
             )
         )
-    if flag("wait"):
-        wiring.executions.wait(started.execution_id, timeout_s=LONGEST_WAIT_S)
-    shape = shape_of(started.execution_id)
+    if waits:
+        stream.wait_for_end(started.execution_id)
+    shape = started_shape(started.execution_id, None if waits else started.row)
     shape["url"] = url_of(namespace, flow_id, started.execution_id)
     if started.replayed:
         return answer(shape, Lanner_Replayed="true")
     return answer(shape)
+
+
+def _kind() -> str:
+    kind = request.args.get("kind", "NORMAL")
+    if kind not in ("NORMAL", "TEST", "PLAYGROUND"):
+        raise InvalidInput(f"Illegal argument: kind is NORMAL, TEST or PLAYGROUND, not '{kind[:20]}'")
+    return kind
+
+
+def started_shape(execution_id: str, row: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The answer to a start: made of the row that was written when it is at hand, else read."""
+    if row is None:
+        return shape_of(execution_id)
+    return queries_shapes.inserted(row, to_micros(lanner().clock.now()))
 
 
 def _file_inputs(namespace: str, flow_id: str, revision: int | None) -> list[str] | None:
@@ -216,6 +235,22 @@ def flows_of(namespace: str) -> Response:
     return answer(found)
 
 
+@resource.on("GET", "/executions/namespaces/<namespace>/flows/<flow_id>/average-duration")
+def average_duration(namespace: str, flow_id: str) -> Response:
+    mean, count = lanner().database.read(lambda c: queries.average_duration(c, namespace, flow_id))
+    shape: dict[str, Any] = {"count": count}
+    if mean is not None:
+        shape["averageDuration"] = queries_shapes.duration(round(mean * 1e6))
+    return answer(shape)
+
+
+@resource.on("GET", "/executions/distinct-field-values")
+def distinct_values() -> Response:
+    field, size = required("field"), number("size", 100, least=1, most=1_000)
+    wanted = filters.read(filters.EXECUTIONS, lanner().clock.now())
+    return answer(lanner().database.read(lambda c: queries.distinct_values(c, field, wanted, size=size)))
+
+
 @resource.on("GET", "/executions/flows/<namespace>/<flow_id>")
 def flow_for_execution(namespace: str, flow_id: str) -> Response:
     revision = optional_number("revision")
@@ -246,7 +281,7 @@ def follow(execution_id: str) -> Response:
         return database.read(lambda c: queries.execution(c, execution_id, now=now, load=load))
 
     def events(stops: Any) -> Iterator[stream.Event]:
-        state: dict[str, Any] = {"version": -1, "ended": False}
+        state: dict[str, Any] = {"version": -1, "ended": False, "not_before": 0.0}
 
         def changes() -> Iterator[stream.Event] | None:
             if state["ended"]:
@@ -254,11 +289,15 @@ def follow(execution_id: str) -> Response:
             found = look()
             if found is None:
                 return None
-            if found[0] == state["version"]:
+            began = clock.monotonic()
+            if found[0] == state["version"] or (began < state["not_before"] and not found[1]):
                 return iter(())
             first = state["version"] == -1
             state["version"], state["ended"] = found
             value = shape()
+            # A large execution that changes all the time must not take more than a sixth of a core a stream.
+            ended = clock.monotonic()
+            state["not_before"] = ended + 5 * (ended - began)
             if value is None:
                 return None
             if found[1]:

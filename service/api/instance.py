@@ -120,9 +120,10 @@ def basic_auth() -> Response:
     accounts = _accounts()
     username, password = credentials(json_object())
     if accounts.initialized:
-        if _known() is None:
+        known = _known()
+        if known is None:
             raise Unauthorized("no or wrong credentials")
-        accounts.save_user(username, password)
+        accounts.save_user(username, password, by=known.name)
     else:
         accounts.setup(request.headers.get(SETUP_HEADER, ""), username, password)
     return empty(204)
@@ -156,14 +157,14 @@ def usages() -> Response:
 
 @resource.on("GET", "/pebble/filters")
 def pebble_filters() -> Response:
-    from namespaces.expressions.registry import FILTERS
+    from namespaces.expressions.builtins import FILTERS
 
     return answer(sorted(FILTERS))
 
 
 @resource.on("GET", "/pebble/functions")
 def pebble_functions() -> Response:
-    from namespaces.expressions.registry import FUNCTIONS
+    from namespaces.expressions.builtins import FUNCTIONS
 
     return answer([{"name": name} for name in sorted(FUNCTIONS)])
 

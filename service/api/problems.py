@@ -58,7 +58,11 @@ def of_lanner(error: LannerError) -> Response:
     errors = [Problem(error.code, error.message, path=error.where)] if error.status == 422 and error.where else []
     if error.where and not errors:
         extra["where"] = error.where
-    return _send(error.status, message, extra, errors)
+    response = _send(error.status, message, extra, errors)
+    retry_after_s = getattr(error, "retry_after_s", None)
+    if retry_after_s is not None:
+        response.headers["Retry-After"] = str(retry_after_s)
+    return response
 
 
 def of_http(error: HTTPException) -> Response:
@@ -83,7 +87,8 @@ def of_bug(error: Exception) -> Response:
     log.error(
         "%s %s failed",
         request.method,
-        request.path,
+        # The rule, not the path: a webhook's key stands in the path.
+        request.url_rule.rule if request.url_rule is not None else request.path,
         exc_info=error,
         extra={"action": "request_failed", "request_id": g.get("request_id")},
     )

@@ -26,7 +26,9 @@ def lines() -> Iterator[str]:
     yield HEAD
     current = ""
     rules = [rule for rule in app.url_map.iter_rules() if not rule.rule.startswith("/api/v1/main/")]
-    for rule in sorted(rules, key=lambda rule: (rule.endpoint.partition(".")[0], rule.rule, sorted(rule.methods or ()))):
+    for rule in sorted(
+        rules, key=lambda rule: (rule.endpoint.partition(".")[0], rule.rule, sorted(rule.methods or ()))
+    ):
         resource = rule.endpoint.partition(".")[0]
         if resource != current:
             current = resource

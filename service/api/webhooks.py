@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import orjson
 from flask import Response, current_app, request
 
-from namespaces.errors import LannerError, TooLarge
+from namespaces.errors import LannerError, TooLarge, TooMany
 from runner.triggers.webhook import WebhookRequest
+from runner.webhooks import WebhookOutcome
+from service import stream
 from service.api.answers import answer, empty
 from service.api.context import lanner
-from service.api.executions import LONGEST_WAIT_S, shape_of, url_of
+from service.api.executions import started_shape, url_of
 from service.api.problems import unauthorized
 from service.api.routes import Resource
 
+log = logging.getLogger("lanner.api")
 resource = Resource("webhooks")
 
 
 class _Refused(LannerError):
     """What the runner said about a call, with its status."""
 
-    def __init__(self, status: int, message: str, code: str) -> None:
-        super().__init__(message, code=code)
-        self.status = status
-
-
-_CODES = {404: "not_found", 409: "conflict", 422: "invalid", 429: "too_many", 503: "unavailable", 507: "disk_full"}
+    def __init__(self, outcome: WebhookOutcome) -> None:
+        super().__init__(outcome.message or "Webhook not found", code=outcome.code or None, hint=outcome.hint)
+        self.status = outcome.status
+        self.retry_after_s = outcome.retry_after_s
 
 
 @resource.on(
@@ -60,6 +62,7 @@ def fire(namespace: str, flow_id: str, key: str, path: str = "") -> Response:
             body=body,
             content_type=request.content_type or "",
             path=path,
+            address=request.remote_addr or "",
         ),
     )
     if outcome.status == 204:
@@ -67,17 +70,21 @@ def fire(namespace: str, flow_id: str, key: str, path: str = "") -> Response:
     if outcome.status == 401:
         return unauthorized()
     if outcome.status != 200 or outcome.execution_id is None:
-        message = outcome.message or "Webhook not found"
-        raise _Refused(outcome.status, message, getattr(outcome, "code", "") or _CODES.get(outcome.status, "error"))
-    return _accepted(namespace, flow_id, outcome)
+        raise _Refused(outcome)
+    return _accepted(namespace, flow_id, outcome, outcome.execution_id)
 
 
-def _accepted(namespace: str, flow_id: str, outcome: Any) -> Response:
+def _accepted(namespace: str, flow_id: str, outcome: WebhookOutcome, execution_id: str) -> Response:
     properties = outcome.trigger.properties if outcome.trigger is not None else {}
     if properties.get("wait"):
-        lanner().executions.wait(outcome.execution_id, timeout_s=LONGEST_WAIT_S)
-    shape = shape_of(outcome.execution_id)
-    shape["url"] = url_of(namespace, flow_id, outcome.execution_id)
+        try:
+            with stream.place():
+                stream.wait_for_end(execution_id)
+        except TooMany:
+            # It runs already: the sender gets its id at once rather than a refusal that makes him send again.
+            log.warning("webhook call does not wait: too many wait", extra={"action": "webhook_wait_skipped"})
+    shape = started_shape(execution_id, None if properties.get("wait") else outcome.row)
+    shape["url"] = url_of(namespace, flow_id, execution_id)
     status = _status(properties, shape)
     if properties.get("returnOutputs"):
         outputs = shape.get("outputs", {})

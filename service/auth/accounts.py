@@ -13,6 +13,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from namespaces.audit import Entry, append
 from namespaces.clock import Clock
 from namespaces.errors import InvalidInput, NotFound, TooMany
 from namespaces.store.db import Database
@@ -63,14 +64,14 @@ class Accounts:
             self._initialized = bool(self._database.read(lambda c: c.execute(count).scalar()))
         return self._initialized
 
-    def save_user(self, username: str, password: str, *, admin: bool = True) -> None:
+    def save_user(self, username: str, password: str, *, admin: bool = True, by: str = "") -> None:
         """Create the user or give him a new password; his sessions end. Raises ``InvalidInput`` with all faults."""
         faults = [*passwords.username_faults(username), *passwords.password_faults(password)]
         if faults:
             raise InvalidInput("Invalid entity: " + ", ".join(faults), code="invalid_credentials")
-        self.set_user(username, password, admin=admin)
+        self.set_user(username, password, admin=admin, by=by)
 
-    def set_user(self, username: str, password: str, *, admin: bool = True) -> None:
+    def set_user(self, username: str, password: str, *, admin: bool = True, by: str = "") -> None:
         """As ``save_user`` without looking at the name (an administrator given by configuration)."""
         password_hash = passwords.hashed(password)
         now = self._clock.now()
@@ -84,6 +85,7 @@ class Accounts:
                 change = sa.update(user_table).where(user_table.c.username == username)
                 tx.execute(change.values(password_hash=password_hash))
             tx.execute(sa.delete(session_table).where(session_table.c.username == username))
+            append(tx, Entry(actor=by or username, verb="user.credentials", object=username), now=now)
 
         self._database.write(work)
         self.verified.forget(username)
@@ -95,7 +97,7 @@ class Accounts:
     def ensure_admin(self, username: str, password: str) -> None:
         """The administrator of the configuration: created, or given the configured password when it differs."""
         if not self._check(username, password):
-            self.set_user(username, password)
+            self.set_user(username, password, by="configuration")
 
     def check(self, username: str, password: str, address: str) -> bool:
         """Whether the pair is right. Raises ``TooMany`` while the account or address has to wait after failures."""
@@ -107,10 +109,16 @@ class Accounts:
         if not self._check(username, password):
             self.failures.failed(username, address)
             log.warning("login of %r from %s failed", username[:80], address, extra={"action": "login_failed"})
+            # At most so many rows as the waiting after failures lets through.
+            self._audit(Entry(actor=username[:80], verb="login", object="account", result="denied", address=address))
             return False
         self.failures.passed(username)
         self.verified.remember(username, password)
         return True
+
+    def _audit(self, entry: Entry) -> None:
+        now = self._clock.now()
+        self._database.write(lambda tx: append(tx, entry, now=now))
 
     def _check(self, username: str, password: str) -> bool:
         query = sa.select(user_table.c.password_hash).where(user_table.c.username == username)
@@ -159,6 +167,7 @@ class Accounts:
         def work(tx: Connection) -> None:
             tx.execute(sa.delete(session_table).where(session_table.c.created_at < now - LONGEST))
             tx.execute(sa.insert(session_table).values(values))
+            append(tx, Entry(actor=username, verb="login", object="session"), now=now)
 
         self._database.write(work)
         return session_id, Session(username, csrf)

@@ -47,7 +47,7 @@ _BY_PERMISSION: Mapping[str, Mapping[str, str]] = {
         "execution_bulk": "replay_ids replay_query",
     },
     "execution.read": {
-        "executions": "get search of_flow latest namespaces flow_of follow export_csv",
+        "executions": "get search of_flow latest namespaces flow_of follow export_csv average_duration distinct_values",
         "execution_files": "get metas preview",
         "graphs": "of_execution",
         "outputs": "of_execution of_tasks of_task_run",

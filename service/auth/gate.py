@@ -11,12 +11,13 @@ from collections.abc import Iterable, Mapping, Set
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 
 from namespaces.errors import Forbidden, InvalidInput, TooMany, Unauthorized
 from service.auth.accounts import Accounts
 from service.auth.endpoints import AUTHENTICATED, PUBLIC
 from service.auth.principal import LOCAL, Principal, require
+from service.settings.model import is_loopback
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 COOKIE = "lanner_session"
@@ -158,8 +159,17 @@ def _form_token() -> str:
 
 
 def set_session_cookie(response: Response, session_id: str) -> None:
-    """HttpOnly, SameSite=Lax; over HTTPS also Secure with the ``__Host-`` name."""
+    """HttpOnly, SameSite=Lax; over HTTPS also Secure with the ``__Host-`` name.
+
+    Raises ``Forbidden`` for a login over plain HTTP from another machine, unless the server allows it.
+    """
     secure = request.is_secure
+    if not secure and not is_loopback(request.remote_addr or "") and not current_app.config["ALLOW_HTTP_LOGIN"]:
+        raise Forbidden(
+            "a login over plain HTTP from another machine is refused: the password can be read on the way",
+            code="plain_http",
+            hint="serve HTTPS through a proxy named in server.trusted_proxies, or set server.allow_http: true",
+        )
     response.set_cookie(
         SECURE_COOKIE if secure else COOKIE,
         session_id,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from namespaces.errors import NotFound, Problem, Severity
+from namespaces.errors import Problem, Severity
 from service.cli.output import clean, note, print_json
 
 MAX_ANNOTATIONS = 50
@@ -17,8 +17,11 @@ FORMATS = ("text", "json", "github")
 
 
 def check(
-    path: Annotated[Path, typer.Argument(help="File, folder or Git work tree.")] = Path(),
+    paths: Annotated[list[Path], typer.Argument(help="Files, folders or Git work trees; default this folder.")] = [],
     layout: Annotated[str, typer.Option(help="auto, lanner, kestra-tenant, kestra-tasks or flat.")] = "auto",
+    target_namespace: Annotated[
+        str | None, typer.Option("--target-namespace", help="Root namespace of layout kestra-tasks.")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings fail as well.")] = False,
     form: Annotated[str, typer.Option("--format", help="text, json or github.")] = "text",
     explain: Annotated[str | None, typer.Option("--explain", help="Say what a code means and how to cure it.")] = None,
@@ -31,9 +34,11 @@ def check(
         return
     if form not in FORMATS:
         raise typer.BadParameter(f"'{form}' is not one of {', '.join(FORMATS)}", param_hint="--format")
-    if not path.exists():
-        raise NotFound(f"there is no {path}")
-    problems, files = find_problems(path, layout)
+    from service.cli.offline import check_path
+
+    reports = [check_path(path, layout=layout, target_namespace=target_namespace) for path in paths or [Path()]]
+    problems = [problem for report in reports for problem in report.problems]
+    files = sum(report.flows for report in reports)
     for line in rendered(problems, form):
         print(line)
     errors = sum(problem.severity is Severity.ERROR for problem in problems)
@@ -43,14 +48,6 @@ def check(
     note(f"{files} {_plural(files, 'flow')} checked: {errors} {_plural(errors, 'error')}, "
          f"{warnings} {_plural(warnings, 'warning')}")  # fmt: skip
     raise typer.Exit(1 if errors or (strict and warnings) else 0)
-
-
-def find_problems(path: Path, layout: str) -> tuple[list[Problem], int]:
-    """Every finding below ``path`` in the order of files and lines, and how many flow files were read."""
-    from sync.check import check_path
-
-    report = check_path(path, layout=layout)
-    return list(report.problems), report.flows
 
 
 def rendered(problems: Sequence[Problem], form: str) -> list[str]:

@@ -216,7 +216,7 @@ class _View:
         )
         if not self._quiet:
             for line in lines:
-                self._console.print(log_line(line))
+                self._console.print(log_line(line), soft_wrap=True)
 
     def _settled(self, execution: Mapping[str, Any]) -> bool:
         """Tasks of ``afterExecution`` run after the end state is known: wait for them too."""

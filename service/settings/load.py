@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,8 +15,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from namespaces.errors import ConfigurationError, did_you_mean
+from service.settings.future import NOT_YET
 from service.settings.model import Settings
-from service.settings.values import Credential
+from service.settings.values import Credential, parse_duration
 
 PREFIX = "LANNER_"
 DEFAULT_FILE = "lanner.yaml"
@@ -63,10 +64,41 @@ def load_settings(
     if problems:
         raise ConfigurationError("\n".join(problems), hint="see docs/reference/settings.md")
     try:
-        return Settings.model_validate(data, context={"environ": environ})
+        settings = Settings.model_validate(data, context={"environ": environ})
     except ValidationError as error:
         listed = [_sentence(detail, path, lines, origins) for detail in error.errors(include_url=False)]
         raise ConfigurationError("\n".join(dict.fromkeys(listed)), hint="see docs/reference/settings.md") from None
+    early = [
+        f"{_place(keys, path, lines, origins)} {_dotted(keys)} has no effect in this release".strip()
+        for keys in _changed(settings, NOT_YET, data)
+    ]
+    if early:
+        raise ConfigurationError("\n".join(early), hint="remove it, so that nobody relies on it")
+    return settings
+
+
+def _changed(settings: Settings, names: Iterable[str], data: Mapping[Any, Any]) -> Iterator[tuple[str, ...]]:
+    """Those of the settings that were given another value than their default."""
+    for name in sorted(names):
+        keys = tuple(name.split("."))
+        given: Any = data
+        value: Any = settings
+        default: Any = None
+        for key in keys:
+            given = given.get(key) if isinstance(given, Mapping) else None
+            field = type(value).model_fields.get(key) if isinstance(value, BaseModel) else None
+            default = field.get_default(call_default_factory=True, validated_data={}) if field is not None else None
+            value = getattr(value, key, None)
+        if given is not None and value != default and _default_text(default) != _default_text(value):
+            yield keys
+
+
+def _default_text(value: Any) -> str:
+    """Durations have their default as text."""
+    try:
+        return str(parse_duration(value))
+    except ValueError:
+        return str(value)
 
 
 def _config_path(config: str | Path | None, environ: Mapping[str, str]) -> Path | None:
@@ -217,18 +249,19 @@ def _sentence(detail: ErrorDetails, path: Path | None, lines: Mapping[Path_, int
     """``lanner.yaml:12 server.port must be 1–65535``."""
     loc = tuple(part for part in detail["loc"] if not (isinstance(part, str) and part.startswith("function-")))
     loc = _known_part(loc)
-    place = ""
-    for end in range(len(loc), -1, -1):
-        if loc[:end] in origins:
-            place = origins[loc[:end]]
-            break
-        if end and loc[:end] in lines and path is not None:
-            place = f"{path.name}:{lines[loc[:end]]}"
-            break
-    if not place and path is not None:
-        place = path.name
+    place = _place(loc, path, lines, origins)
     sentence = " ".join(part for part in (_dotted(loc), _complaint(detail, loc)) if part)
     return f"{place} {sentence}" if place else sentence
+
+
+def _place(loc: Path_, path: Path | None, lines: Mapping[Path_, int], origins: Mapping[Path_, str]) -> str:
+    """Variable, option, or file and line that gave the value; the nearest part that is known."""
+    for end in range(len(loc), -1, -1):
+        if loc[:end] in origins:
+            return origins[loc[:end]]
+        if end and loc[:end] in lines and path is not None:
+            return f"{path.name}:{lines[loc[:end]]}"
+    return path.name if path is not None else ""
 
 
 def _known_part(loc: Path_) -> Path_:

@@ -11,6 +11,7 @@ NOTE = "<!-- Made by `make docs` from {source}; change it there. -->\n"
 
 
 def settings_page() -> str:
+    from service.settings.future import NOT_YET
     from service.settings.model import Settings
     from service.settings.table import rows
 
@@ -39,7 +40,8 @@ def settings_page() -> str:
             if doc:
                 lines += [doc.strip().splitlines()[0], ""]
             lines += ["| Setting | Value | Default | Meaning |", "|---|---|---|---|"]
-        lines.append(f"| `{row.name}` | {row.kind} | {row.default} | {row.help.replace('|', '/')} |")
+        late = " *Not in effect in this release: changing it is an error.*" if row.name in NOT_YET else ""
+        lines.append(f"| `{row.name}` | {row.kind} | {row.default} | {row.help.replace('|', '/')}{late} |")
     return "\n".join(lines) + "\n"
 
 

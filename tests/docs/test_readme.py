@@ -86,13 +86,14 @@ def test_the_walk_through_of_the_readme_works_word_for_word(running: tuple[Path,
             ["sh", "-e", "-c", text],
             cwd=checkout,
             env=environment,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
             timeout=60,
             check=False,
         )
-        assert done.returncode == 0, f"{block}\n{done.stdout}{done.stderr}"
-        outputs.append(done.stdout + done.stderr)
+        assert done.returncode == 0, f"{block}\n{done.stdout}"
+        outputs.append(done.stdout)
 
     changed, synced, started, broken, cured = outputs
     assert changed == ""

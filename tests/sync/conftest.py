@@ -1,4 +1,4 @@
-"""A world with one bare repository, one database and the Git service over them, checked for its invariants at the end."""
+"""A bare repository, a database and the Git service over them; what must always hold is checked after each test."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ GIT = "/usr/bin/git"
 SECRETS = {"TOKEN": "tok-very-secret-1", "HOOK": "hook-secret-value", "OLD_HOOK": "hook-secret-of-old"}
 
 
-def flow(id: str, namespace: str | None = "company.data", message: str = "hello", more: str = "") -> str:
+def flow(flow_id: str, namespace: str | None = "company.data", message: str = "hello", more: str = "") -> str:
     """A small valid flow."""
     named = f"namespace: {namespace}\n" if namespace else ""
-    return f"id: {id}\n{named}tasks:\n  - id: say\n    type: {LOG}\n    message: {message}\n{more}"
+    return f"id: {flow_id}\n{named}tasks:\n  - id: say\n    type: {LOG}\n    message: {message}\n{more}"
 
 
-def calls(id: str, namespace: str, target_namespace: str, target: str) -> str:
+def calls(flow_id: str, namespace: str, target_namespace: str, target: str) -> str:
     """A flow that calls another one."""
     return (
-        f"id: {id}\nnamespace: {namespace}\ntasks:\n  - id: call\n    type: io.kestra.plugin.core.flow.Subflow\n"
+        f"id: {flow_id}\nnamespace: {namespace}\ntasks:\n  - id: call\n    type: io.kestra.plugin.core.flow.Subflow\n"
         f"    namespace: {target_namespace}\n    flowId: {target}\n"
     )
 

@@ -15,7 +15,9 @@ def many(count: int, namespace: str = "company.data", message: str = "hello") ->
 
 def test_the_dry_run_is_the_plan_that_gets_applied(world: World) -> None:
     world.synced(many(4))
-    world.push({**many(2, message="new"), at("company.data", "f03"): None, at("company.x", "n"): flow("n", "company.x")})
+    world.push(
+        {**many(2, message="new"), at("company.data", "f03"): None, at("company.x", "n"): flow("n", "company.x")}
+    )
     before = world.flows()
 
     planned = world.service.plan("data")

@@ -9,7 +9,7 @@ from typing import Any
 from namespaces.flows.model import Pause
 from runner.engine.draft import Draft, Progress
 from runner.engine.effects import Ask, Question, StartTimer
-from runner.engine.endings import end_run, fail, stop
+from runner.engine.endings import fail, stop
 from runner.engine.events import TimerKind
 from runner.engine.flowable.family import Family, next_of_list
 from runner.engine.states import State, worst
@@ -59,9 +59,8 @@ def timed_out(d: Draft, run: TaskRun, kind: TimerKind) -> None:
     behavior = "FAIL" if kind is TimerKind.TIMEOUT else d.scope(run.id).extra.get("behavior", "RESUME")
     match behavior:
         case "CANCEL":
-            run = d.turn(run, State.RUNNING)
-            end_run(d, run, State.CANCELLED)
-            stop(d, State.CANCELLED, kill=False)
+            d.turn(run, State.RUNNING)
+            stop(d, State.CANCELLED, kill=False)  # ends the Pause too, once its onPause is over
         case "FAIL":
             # Seen on Kestra: with allowFailure the children run as if it had been resumed, the pause is WARNING.
             resume(d, run, end=State.WARNING if task.allow_failure else State.FAILED)

@@ -201,6 +201,84 @@ def upgrade() -> None:
         batch_op.create_index("ix_flow_revision_generation", ["namespace", "flow_id", "from_generation"], unique=False)
 
     op.create_table(
+        "git_delivery",
+        sa.Column("hook_id", sa.String(), nullable=False),
+        sa.Column("delivery_id", sa.String(), nullable=False),
+        sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.Column("ref", sa.String(), nullable=False),
+        sa.Column("event", sa.String(), nullable=False),
+        sa.Column("result", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("hook_id", "delivery_id", name=op.f("pk_git_delivery")),
+    )
+    op.create_table(
+        "git_hook",
+        sa.Column("hook_id", sa.String(), nullable=False),
+        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("hook_id", "source", name=op.f("pk_git_hook")),
+    )
+    with op.batch_alter_table("git_hook", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_git_hook_source"), ["source"], unique=False)
+
+    op.create_table(
+        "git_item",
+        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("path", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("namespace", sa.String(), nullable=False),
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("mode", sa.String(), nullable=False),
+        sa.Column("blob_oid", sa.String(), nullable=True),
+        sa.Column("seen_oid", sa.String(), nullable=True),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("problems", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("source", "path", name=op.f("pk_git_item")),
+    )
+    with op.batch_alter_table("git_item", schema=None) as batch_op:
+        batch_op.create_index("ix_git_item_key", ["kind", "namespace", "key"], unique=False)
+
+    op.create_table(
+        "git_source",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("origin", sa.String(), nullable=False),
+        sa.Column("config", sa.Text(), nullable=True),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("applied_commit", sa.String(), nullable=True),
+        sa.Column("applied_tree", sa.String(), nullable=True),
+        sa.Column("applied_info", sa.Text(), nullable=True),
+        sa.Column("applied_at", sa.BigInteger(), nullable=True),
+        sa.Column("policy", sa.String(), nullable=False),
+        sa.Column("judged", sa.String(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("generation", sa.Integer(), nullable=False),
+        sa.Column("seen_commit", sa.String(), nullable=True),
+        sa.Column("seen_info", sa.Text(), nullable=True),
+        sa.Column("seen_at", sa.BigInteger(), nullable=True),
+        sa.Column("layout", sa.String(), nullable=True),
+        sa.Column("paused", sa.Boolean(), nullable=False),
+        sa.Column("pinned_commit", sa.String(), nullable=True),
+        sa.Column("pin", sa.Text(), nullable=True),
+        sa.Column("plan", sa.Text(), nullable=True),
+        sa.Column("approved_plan", sa.String(), nullable=True),
+        sa.Column("approved_by", sa.String(), nullable=True),
+        sa.Column("requested_at", sa.BigInteger(), nullable=True),
+        sa.Column("first_requested_at", sa.BigInteger(), nullable=True),
+        sa.Column("request_full", sa.Boolean(), nullable=False),
+        sa.Column("request_trigger", sa.String(), nullable=False),
+        sa.Column("requested_by", sa.String(), nullable=False),
+        sa.Column("request_run", sa.String(), nullable=True),
+        sa.Column("taken_at", sa.BigInteger(), nullable=True),
+        sa.Column("handled_at", sa.BigInteger(), nullable=True),
+        sa.Column("fetched_at", sa.BigInteger(), nullable=True),
+        sa.Column("full_at", sa.BigInteger(), nullable=True),
+        sa.Column("fail_count", sa.Integer(), nullable=False),
+        sa.Column("next_poll_at", sa.BigInteger(), nullable=True),
+        sa.Column("checked_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_git_source")),
+    )
+    op.create_table(
         "idempotency_key",
         sa.Column("namespace", sa.String(), nullable=False),
         sa.Column("flow_id", sa.String(), nullable=False),
@@ -344,6 +422,48 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("namespace", "key", name=op.f("pk_secret")),
     )
+    op.create_table(
+        "sync_result",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("run_id", sa.String(), nullable=False),
+        sa.Column("path", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("namespace", sa.String(), nullable=False),
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("action", sa.String(), nullable=False),
+        sa.Column("code", sa.String(), nullable=False),
+        sa.Column("line", sa.Integer(), nullable=False),
+        sa.Column("col", sa.Integer(), nullable=False),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("severity", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_sync_result")),
+    )
+    with op.batch_alter_table("sync_result", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_sync_result_run_id"), ["run_id"], unique=False)
+
+    op.create_table(
+        "sync_run",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("trigger", sa.String(), nullable=False),
+        sa.Column("requested_by", sa.String(), nullable=False),
+        sa.Column("from_commit", sa.String(), nullable=True),
+        sa.Column("to_commit", sa.String(), nullable=True),
+        sa.Column("rewritten", sa.Boolean(), nullable=False),
+        sa.Column("started_at", sa.BigInteger(), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("outcome", sa.String(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("generation", sa.Integer(), nullable=True),
+        sa.Column("counts", sa.Text(), nullable=True),
+        sa.Column("plan_hash", sa.String(), nullable=True),
+        sa.Column("durations", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_sync_run")),
+    )
+    with op.batch_alter_table("sync_run", schema=None) as batch_op:
+        batch_op.create_index("ix_sync_run_source", ["source", "started_at"], unique=False)
+
     op.create_table(
         "task_run",
         sa.Column("id", sa.String(), nullable=False),
@@ -514,6 +634,14 @@ def downgrade() -> None:
         batch_op.drop_index("ix_task_run_execution")
 
     op.drop_table("task_run")
+    with op.batch_alter_table("sync_run", schema=None) as batch_op:
+        batch_op.drop_index("ix_sync_run_source")
+
+    op.drop_table("sync_run")
+    with op.batch_alter_table("sync_result", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_sync_result_run_id"))
+
+    op.drop_table("sync_result")
     op.drop_table("secret")
     with op.batch_alter_table("outbox", schema=None) as batch_op:
         batch_op.drop_index("ix_outbox_due")
@@ -545,6 +673,16 @@ def downgrade() -> None:
         batch_op.drop_index("ix_idempotency_key_created")
 
     op.drop_table("idempotency_key")
+    op.drop_table("git_source")
+    with op.batch_alter_table("git_item", schema=None) as batch_op:
+        batch_op.drop_index("ix_git_item_key")
+
+    op.drop_table("git_item")
+    with op.batch_alter_table("git_hook", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_git_hook_source"))
+
+    op.drop_table("git_hook")
+    op.drop_table("git_delivery")
     with op.batch_alter_table("flow_revision", schema=None) as batch_op:
         batch_op.drop_index("ix_flow_revision_generation")
 

@@ -40,6 +40,7 @@ from runner.engine.events import (
     WorkerLost,
 )
 from runner.engine.events import Pause as PauseByHand
+from runner.engine.ready import ready
 from runner.engine.states import State
 from runner.engine.transitions import EXECUTION, TASK_RUN
 from tests.runner.engine.shell import Shell, Trouble
@@ -333,6 +334,9 @@ class Chaos:
         execution = self.shell.execution
         if execution.finished or execution.state in (State.CREATED, State.QUEUED, State.RESTARTED):
             return
+        ready_now = {(d.task_run_id, d.epoch) for d in ready(self.shell.flow, execution)}
+        alive = {(run.id, run.epoch) for run in execution.runs.values() if run.state is State.RUNNING}
+        assert not ready_now & alive
         awaited = set(self.running)
         for act in self.shell.pending:
             if isinstance(act, Dispatch | StartSubflow | RestartSubflow | StartTimer) and act.task_run_id:
@@ -349,11 +353,25 @@ class Chaos:
                 assert (run.id, run.epoch) in awaited, f"{run.task_id} has no timer"
             elif run.state in (State.RUNNING, State.PAUSED) and isinstance(task, Subflow):
                 assert run.id in self.children.values(), f"{run.task_id} has no child"
+            elif run.state is State.RETRYING and self.waits_for_handler(run):
+                continue
             elif not (held and run.state is State.CREATED):
                 assert isinstance(task, LEAF), f"{run.task_id} is {run.state} and nothing happens"
                 assert (run.id, run.epoch) in awaited, f"{run.task_id} {run.state} waits for nothing"
+                if not isinstance(task, Subflow) and run.state in (State.CREATED, State.RESTARTED):
+                    assert (run.id, run.epoch) in ready_now, f"{run.task_id} would not be dispatched again"
         if not live:
             assert execution.scope.extra.get("manual"), "nothing is left and it does not end"
+
+    def waits_for_handler(self, run: Any) -> bool:
+        """Whether the retry is put off until a flowable's errors have run."""
+        runs = self.shell.execution.runs
+        owner = runs.get(run.parent_id)
+        while owner is not None:
+            if [run.id, run.epoch] in [waiting[:2] for waiting in owner.scope.extra.get("deferred", ())]:
+                return True
+            owner = runs.get(owner.parent_id)
+        return False
 
 
 def _check_history(history: Any, table: Any) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from namespaces.flows.model import Concurrency, ConcurrencyBehavior, Sla
+from runner.engine.advance import advance
 from runner.engine.concurrency import admit
 from runner.engine.effects import KillAttempt, KillChildren, Question, StartTimer
 from runner.engine.events import (
+    AttemptFinished,
     Broken,
     ForceRun,
     Pause,
@@ -18,6 +21,7 @@ from runner.engine.events import (
     Started,
     SubflowChanged,
     SubflowStarted,
+    TimerFired,
     TimerKind,
     Update,
     WorkerLost,
@@ -184,6 +188,18 @@ def test_a_cancelled_pause_cancels_the_execution():
     assert shell.state is CANCELLED
 
 
+def test_a_cancelled_pause_waits_for_its_on_pause():
+    answer = {Question.PAUSE: (timedelta(seconds=1), None, "CANCEL")}
+    shell = Shell(flow(pause("p", on_pause=t("n"))), answer).start()
+    shell.begin("n")
+    shell.fire(TimerKind.PAUSE)
+
+    assert shell.states() == {"p": "RUNNING", "n": "RUNNING"}
+    shell.end("n")
+    assert shell.states() == {"p": "CANCELLED", "n": "SUCCESS"}
+    assert shell.state is CANCELLED
+
+
 def test_a_pause_that_times_out_fails_after_its_errors():
     answer = {Question.PAUSE: (None, timedelta(seconds=1), "RESUME")}
     tree = flow(pause("p", *ts("x"), errors=ts("e"), finally_=ts("f")), *ts("b"), after_execution=ts("z"))
@@ -310,6 +326,22 @@ def test_exit_lets_running_siblings_finish():
     shell.end("a")
     assert shell.run("a").state is SUCCESS
     assert shell.state is WARNING
+
+
+def test_an_exit_seen_through_a_narrow_view_stops_the_rest_a_moment_later():
+    shell = Shell(flow(par("p", *ts("x a"), pause("q"), until("u", *ts("b")))), compare=False).start()
+    exit_run = shell.run("x")
+    view = replace(shell.execution, runs={run.id: run for run in (exit_run, shell.run("p"))})
+    event = AttemptFinished(
+        at=shell.now, task_run_id=exit_run.id, epoch=1, state=SUCCESS, update=Update(exit_state=WARNING)
+    )
+    step = advance(shell.flow, view, event)
+    shell.execution = replace(step.execution, runs={**shell.execution.runs, **step.execution.runs})
+
+    assert [act.kind for act in step.acts if isinstance(act, StartTimer)] == [TimerKind.STOP]
+    shell.send(TimerFired(at=shell.now, kind=TimerKind.STOP, epoch=1))
+    assert shell.state is WARNING
+    assert {run.state for run in shell.runs()} == {WARNING}
 
 
 def test_exit_killed_interrupts_running_siblings():
@@ -500,8 +532,6 @@ def test_a_paused_child_shows_in_the_parent():
 
 def test_a_child_that_cannot_start_fails_the_subflow_task():
     shell = Shell(flow(sub("s"))).start()
-    from runner.engine.events import AttemptFinished
-
     act = shell.pending.pop()
     shell.send(
         AttemptFinished(at=shell.now, task_run_id=act.task_run_id, epoch=act.epoch, state=FAILED, error="no flow")

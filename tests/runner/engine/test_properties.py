@@ -6,7 +6,7 @@ from datetime import timedelta
 from random import Random
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from namespaces.flows.model import Flow, Task, WorkingDirectory
@@ -132,7 +132,13 @@ NODES = ["seq", "par", "each", "if", "dag", "switch", "eachpar", "until", "allow
 pauses = st.sampled_from([(None, None), (2, None), (None, 2)])
 behaviors = st.sampled_from(["RESUME", "WARN", "FAIL", "CANCEL"])
 
-often = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck), report_multiple_bugs=False)
+often = settings(
+    max_examples=120,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    # Shrinking these flows takes minutes; a failure tells its story anyway. Remove this line to shrink one.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+)
 
 
 def chaos(tree: Flow, seed: int, wait: Any, behavior: str, **more: Any) -> Chaos:

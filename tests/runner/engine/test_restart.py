@@ -9,7 +9,7 @@ import pytest
 from namespaces.errors import Conflict, NotFound
 from namespaces.flows.model import Flow
 from runner.engine.effects import DropRuns, Question, RestartSubflow, StartSubflow, StoreValues
-from runner.engine.events import Restart, Started, TaskRunMarked, TimerKind
+from runner.engine.events import Restart, Started, SubflowChanged, TaskRunMarked, TimerKind
 from runner.engine.replay import replay, restart_as
 from runner.engine.states import State
 from tests.runner.engine.build import (
@@ -217,6 +217,18 @@ def test_a_working_directory_runs_again_as_a_whole():
     assert shell.dispatched() == ["w"]
 
 
+def test_a_block_whose_finally_was_interrupted_by_a_restart_ends():
+    shell = Shell(flow(wd("w", *ts("a"), finally_=(pause("q"),)), *ts("z"))).start()
+    shell.end("w")
+    assert shell.run("q").state is State.PAUSED
+    shell.send(Restart(at=shell.now))
+    shell.send(Started(at=shell.now))
+    shell.resume()
+    shell.run_all()
+
+    assert shell.states() == {"w": "SUCCESS", "q": "SUCCESS", "z": "SUCCESS"}
+
+
 def test_a_paused_execution_can_be_restarted():
     shell = Shell(flow(par("p", pause("q"), seq("s", *ts("a b"))))).start()
     shell.end("a")
@@ -237,6 +249,20 @@ def test_a_failed_child_execution_is_restarted_in_place():
 
     assert [act.execution_id for act in shell.asked_for(RestartSubflow)] == [child]
     shell.run_all()
+    assert shell.state is SUCCESS
+
+
+def test_a_child_restarted_in_place_shows_by_going_on():
+    shell = Shell(flow(sub("s"))).start()
+    shell.subflow("s", FAILED)
+    restart(shell)
+    run = shell.run("s")
+    again = {"at": shell.now, "task_run_id": run.id, "execution_id": "child"}
+
+    assert shell.send(SubflowChanged(state=FAILED, **again)).ignored
+    shell.send(SubflowChanged(state=State.RUNNING, **again))
+    assert shell.run("s").state is State.RUNNING
+    shell.send(SubflowChanged(state=SUCCESS, **again))
     assert shell.state is SUCCESS
 
 
@@ -433,12 +459,11 @@ def test_a_replay_names_an_unknown_task_run_and_a_missing_task():
 def test_an_execution_can_be_restarted_under_another_revision():
     shell = Shell(flow(*ts("a b"))).start().run_all({"b": FAILED})
     tree = flow(*ts("a b c"), revision=2)
-    execution, runs = restart_as(tree, shell.execution, "x2")
     other = Shell(tree)
-    other.execution = replace(execution, runs={run.id: run for run in runs})
-    restart(other)
+    other.execution, runs, _ = restart_as(tree, shell.execution, "x2", shell.now)
 
-    assert other.run_all().states() == {"a": "SUCCESS", "b": "SUCCESS", "c": "SUCCESS"}
+    assert [run.id for run in runs] == list(other.execution.runs)
+    assert other.start().run_all().states() == {"a": "SUCCESS", "b": "SUCCESS", "c": "SUCCESS"}
 
 
 def test_a_restarted_pause_waits_again():
@@ -450,3 +475,24 @@ def test_a_restarted_pause_waits_again():
     assert TimerKind.PAUSE  # no timer: it waits for a person
     shell.resume()
     assert shell.dispatched() == ["b"]
+
+
+def test_restarted_under_another_revision_what_still_runs_in_a_paused_execution_runs_again():
+    shell = Shell(flow(par("p", pause("q"), t("a"), sub("s"))), {Question.PAUSE: (None, None, "RESUME")}).start()
+    shell.begin("a")
+    tree = replace(shell.flow, revision=2)
+    other = Shell(tree, {Question.PAUSE: (None, None, "RESUME")})
+    made = restart_as(tree, shell.execution, "x2", shell.now)
+    assert made is not None
+    other.execution = made[0]
+
+    assert other.states() == {"p": "RUNNING", "q": "RESTARTED", "a": "RESTARTED", "s": "RESTARTED"}
+    assert shell.states()["a"] == "RUNNING"
+    other.start()
+    other.resume()
+    assert other.run_all().state is State.SUCCESS
+
+
+def test_nothing_to_restart_under_another_revision():
+    shell = Shell(flow(*ts("a"))).start().run_all()
+    assert restart_as(shell.flow, shell.execution, "x2", shell.now) is None

@@ -215,3 +215,50 @@ def test_resubmitted_attempts_do_not_use_up_retries():
     shell.run_all({"a": FAILED})
 
     assert [a.state for a in shell.run("a").attempts] == ["RESUBMITTED", "FAILED", "FAILED"]
+
+
+def test_a_retry_lent_by_a_flowable_waits_for_its_errors():
+    tree = flow(seq("s", *ts("a"), errors=ts("e1 e2"), finally_=ts("f"), retry=retry(2)))
+    shell = Shell(tree).start()
+    shell.end("a", FAILED)
+
+    assert shell.states() == {"s": "RUNNING", "a": "RETRYING", "e1": "CREATED"}
+    assert not shell.asked_for(StartTimer)
+    shell.end("e1")
+    shell.end("e2")
+    assert shell.asked_for(StartTimer)
+    shell.run_all()
+    assert shell.states() == {"s": "SUCCESS", "a": "SUCCESS", "e1": "SUCCESS", "e2": "SUCCESS", "f": "SUCCESS"}
+
+
+def test_errors_that_ran_before_a_retry_do_not_run_again_at_the_last_failure():
+    tree = flow(seq("s", *ts("a"), errors=ts("e"), finally_=ts("f"), retry=retry(3)), errors=ts("g"))
+    shell = Shell(tree).start().run_all({"a": FAILED})
+
+    assert shell.order() == ["s", "a", "e", "f", "g"]
+    assert len(shell.run("a").attempts) == 3
+    assert shell.state is FAILED
+
+
+def test_a_second_failure_during_the_errors_waits_for_them_as_well():
+    tree = flow(par("p", *ts("a b"), errors=ts("e"), retry=retry(2)))
+    shell = Shell(tree).start()
+    shell.end("a", FAILED)
+    shell.end("b", FAILED)
+
+    assert shell.dispatched() == ["e"]
+    shell.end("e")
+    assert len(shell.asked_for(StartTimer)) == 2
+    shell.run_all()
+    assert shell.state is SUCCESS
+
+
+def test_a_tasks_own_retry_comes_before_the_errors_of_its_flowable():
+    tree = flow(seq("s", t("a", retry=retry(2)), errors=ts("e")))
+    shell = Shell(tree).start()
+    shell.end("a", FAILED)
+
+    assert "e" not in shell.order()
+    shell.fire(TimerKind.RETRY)
+    shell.end("a", FAILED)
+    assert shell.dispatched() == ["e"]

@@ -20,6 +20,7 @@ from namespaces.store.base import to_micros
 from namespaces.store.db import Database
 from namespaces.store.nudges import Nudges
 from runner.context import Surroundings
+from runner.egress import Egress
 from runner.executions import Executions
 from runner.ports import ExecutionPorts, FlowPorts, World
 from runner.renderer import Renderer
@@ -36,7 +37,14 @@ class House:
     """A server's trigger side on one database; several may share one."""
 
     def __init__(
-        self, database: Database, clock: ManualClock, renderer: Renderer, *, lease: bool = False, **settings: Any
+        self,
+        database: Database,
+        clock: ManualClock,
+        renderer: Renderer,
+        *,
+        lease: bool = False,
+        egress: Egress | None = None,
+        **settings: Any,
     ) -> None:
         self.database = database
         self.clock = clock
@@ -60,10 +68,13 @@ class House:
         self.work = ThreadPoolExecutor(1)
         self.executions = Executions(database, self.registry, clock, self.nudges, rendering, self.work)
         chosen = TriggerSettings(scheduler=SchedulerSettings(lease=lease), **settings)
-        self.triggers = Triggers(database, self.registry, self.executions, clock, self.nudges, rendering, chosen)
+        self.triggers = Triggers(
+            database, self.registry, self.executions, clock, self.nudges, rendering, chosen, egress=egress
+        )
         self.scheduler = self.triggers.scheduler
 
     def close(self) -> None:
+        self.triggers.close()
         self.work.shutdown()
 
     def deploy(self, triggers: str, *, flow_id: str = "f", namespace: str = NS, more: str = "") -> None:

@@ -190,3 +190,32 @@ def test_many_upstreams_at_once_lose_nothing_of_the_memory(house: House) -> None
         thread.join()
 
     assert len(house.executions_of("listen")) == 1
+
+
+def test_a_window_that_passes_unsatisfied_makes_a_failed_execution_once(house: House) -> None:
+    from datetime import timedelta
+
+    upstreams(house, "a", "b")
+    listener(
+        house,
+        f"  dependsOn:\n    - {{namespace: {NS}, flowId: a}}\n    - {{namespace: {NS}, flowId: b}}\n"
+        '  window: {deadline: "09:00:00"}\n  onMiss: {behavior: FAIL, labels: {missed: "yes"}}\n',
+    )
+    house.scheduler.run_once()
+    house.clock.advance(timedelta(hours=1))
+    for name in ("a", "b"):
+        house.run(name)
+    house.clock.advance(timedelta(hours=9))
+    house.scheduler.run_once()
+    met = [row.state for row in house.executions_of("listen")]
+    house.run("a")
+    house.clock.advance(timedelta(hours=24))
+
+    house.scheduler.run_once()
+    house.scheduler.run_once()
+
+    assert met == ["CREATED"]
+    last = house.executions_of("listen")[-1]
+    assert [row.state for row in house.executions_of("listen")] == ["CREATED", "FAILED"]
+    assert ["missed", "yes"] in last.labels
+    assert "waits for" in last.error

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
+from runner.scheduler import Planned
 from tests.runner.triggers.conftest import NS, House, at, key
 
 EVERY_MINUTE = """
@@ -11,6 +13,11 @@ EVERY_MINUTE = """
   type: io.kestra.plugin.core.trigger.Schedule
   cron: "* * * * *"
 """
+
+
+def decided(house: House, row: Any) -> Planned:
+    found = house.database.read(lambda c: house.scheduler._flow_of(c, row))
+    return house.scheduler._decide(row, found, house.clock.now())
 
 
 def tick(house: House, minutes: float = 1) -> None:
@@ -378,7 +385,7 @@ def test_a_fire_checks_that_the_trigger_is_still_declared(house: House) -> None:
     house.clock.advance(timedelta(minutes=1))
     now = house.clock.now()
     due = house.database.read(lambda c: house.scheduler._due(c, now, 10))
-    plan = house.scheduler._decide(due[0], now)
+    plan = decided(house, due[0])
 
     house.remove()
     house.scheduler._fire([plan], now)
@@ -394,7 +401,7 @@ def test_the_same_plan_written_twice_starts_one_execution(house: House) -> None:
     house.clock.advance(timedelta(minutes=1))
     now = house.clock.now()
     due = house.database.read(lambda c: house.scheduler._due(c, now, 10))
-    plans = [house.scheduler._decide(due[0], now) for _ in range(2)]
+    plans = [decided(house, due[0]) for _ in range(2)]
 
     for plan in plans:
         house.scheduler._fire([plan], now)

@@ -192,9 +192,7 @@ def test_a_session_reads_and_changes_only_with_its_csrf_token(stranger: FlaskCli
 def test_another_sites_page_cannot_use_the_session(stranger: FlaskClient, header: dict[str, str]) -> None:
     csrf = login(stranger)
 
-    response = stranger.put(
-        "/api/v1/main/namespaces/csrf/kv/a", data='"x"', headers={"X-CSRF-Token": csrf, **header}
-    )
+    response = stranger.put("/api/v1/main/namespaces/csrf/kv/a", data='"x"', headers={"X-CSRF-Token": csrf, **header})
 
     assert response.status_code == 403
 
@@ -293,3 +291,68 @@ def test_a_rebound_name_reads_nothing_in_a_browser(client: FlaskClient) -> None:
     headers = {"Host": "evil.example:8080", "Sec-Fetch-Site": "same-origin"}
 
     assert client.get("/api/v1/main/flows/search", headers=headers).status_code == 403
+
+
+# ---------------------------------------------------------------------- proxies and plain HTTP
+
+
+def behind_proxy(tmp_path: Path) -> FlaskClient:
+    wired = make_lanner(tmp_path, server={"trusted_proxies": ["10.0.0.0/8"], "url": "https://lanner.example"})
+    accounts_of(wired).save_user(USER, PASSWORD)
+    return create_app(wired).test_client()
+
+
+FORWARDED = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "lanner.example"}
+
+
+@pytest.mark.parametrize(("address", "status"), [("10.1.2.3", 200), ("203.0.113.9", 403)])
+def test_forwarded_headers_count_from_trusted_proxies_only(tmp_path: Path, address: str, status: int) -> None:
+    client = behind_proxy(tmp_path)
+
+    response = client.post(
+        "/api/v1/login",
+        json={"username": USER, "password": PASSWORD},
+        headers=FORWARDED,
+        environ_overrides={"REMOTE_ADDR": address},
+    )
+
+    assert response.status_code == status
+    if status == 200:
+        cookie = response.headers["Set-Cookie"]
+        assert cookie.startswith("__Host-lanner_session=")
+        assert "Secure" in cookie
+    else:
+        assert response.get_json()["code"] == "plain_http"
+    client.application.extensions["lanner"].close()
+
+
+def test_logins_leave_a_trace_in_the_audit_log(tmp_path: Path) -> None:
+    import sqlalchemy as sa
+
+    from namespaces import audit
+
+    wired = make_lanner(tmp_path)
+    accounts = accounts_of(wired)
+    accounts.save_user(USER, PASSWORD)
+    accounts.check(USER, "wrong-password", "10.0.0.1")
+    accounts.open_session(USER)
+
+    rows = wired.database.read(lambda c: c.execute(sa.select(audit.table).order_by(audit.table.c.seq)).all())
+
+    assert [(row.verb, row.actor, row.result) for row in rows] == [
+        ("user.credentials", USER, "ok"),
+        ("login", USER, "denied"),
+        ("login", USER, "ok"),
+    ]
+    assert PASSWORD not in str(rows)
+    wired.close()
+
+
+def test_the_management_port_shows_health_and_figures_and_nothing_else(guarded: Lanner) -> None:
+    from service.web import create_management_app
+
+    client = create_management_app(guarded).test_client()
+
+    assert client.get("/health/ready").status_code == 200
+    assert client.get("/metrics").status_code == 200
+    assert client.get("/api/v1/flows/search").status_code == 404

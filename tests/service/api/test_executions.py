@@ -108,9 +108,7 @@ def start_refused(api: Api, flow: str, namespace: str, status: int, **more: Any)
 
 @pytest.mark.parametrize(("part", "filename"), [("file", "data.csv"), ("files", "file")])
 def test_both_forms_of_file_parts_are_taken(api: Api, namespace: str, part: str, filename: str) -> None:
-    execution = start(
-        api, WITH_INPUTS, namespace, data={"name": "ana", part: (io.BytesIO(b"a,b\n"), filename)}
-    )
+    execution = start(api, WITH_INPUTS, namespace, data={"name": "ana", part: (io.BytesIO(b"a,b\n"), filename)})
 
     uri = execution["inputs"]["file"]
     assert uri.startswith("kestra:///")
@@ -123,7 +121,9 @@ def test_both_forms_of_file_parts_are_taken(api: Api, namespace: str, part: str,
     assert preview["content"] == "a,b\n"
 
 
-@pytest.mark.parametrize("path", ["kestra:///../../etc/passwd", "/etc/passwd", "file:///etc/passwd", "kestra:///a/../b"])
+@pytest.mark.parametrize(
+    "path", ["kestra:///../../etc/passwd", "/etc/passwd", "file:///etc/passwd", "kestra:///a/../b"]
+)
 def test_no_other_file_is_reached_through_an_execution(api: Api, namespace: str, path: str) -> None:
     api.flow(log_flow(namespace))
     execution = api.run(namespace, "hello")
@@ -230,10 +230,35 @@ def test_the_latest_run_of_each_flow_is_listed(api: Api, namespace: str) -> None
     last = api.run(namespace, "hello")
 
     rows = api.json(
-        "POST", "/executions/latest", json=[{"namespace": namespace, "id": "hello"}, {"namespace": namespace, "id": "x"}]
+        "POST",
+        "/executions/latest",
+        json=[{"namespace": namespace, "id": "hello"}, {"namespace": namespace, "id": "x"}],
     )
 
     assert [(row["id"], row["status"]) for row in rows] == [(last["id"], "SUCCESS")]
+
+
+def test_values_and_durations_are_summed_up(api: Api, namespace: str) -> None:
+    api.flow(log_flow(namespace))
+    api.run(namespace, "hello")
+
+    states = api.json("GET", f"/executions/distinct-field-values?field=state&namespace={namespace}")
+    mean = api.json("GET", f"/executions/namespaces/{namespace}/flows/hello/average-duration")
+    rows = api.client.get(f"/api/v1/main/executions/export/by-query/csv?namespace={namespace}").get_data(as_text=True)
+
+    assert states == ["SUCCESS"]
+    assert mean["count"] == 1
+    assert mean["averageDuration"].startswith("PT")
+    assert rows.splitlines()[0].startswith('"id","namespace","flowId"')
+    api.json("GET", "/executions/distinct-field-values?field=inputs", 400)
+
+
+@pytest.mark.parametrize("text", ["=cmd()", "+1", "-1", "@x", "\tx"])
+def test_cells_of_a_table_are_never_formulas(text: str) -> None:
+    from service.api.answers import csv_cell
+
+    assert csv_cell(text).startswith("\"'")
+    assert csv_cell('a"b') == '"a""b"'
 
 
 def test_kill_is_idempotent_on_what_has_ended(api: Api, namespace: str) -> None:
@@ -278,7 +303,9 @@ def test_a_flow_named_like_an_action_still_starts(api: Api, namespace: str) -> N
 def test_a_flow_named_state_is_told_by_the_content_type(api: Api, namespace: str) -> None:
     api.flow(log_flow(namespace, "state"))
 
-    started = api.json("POST", f"/executions/{namespace}/state?wait=true", data={"a": "b"}, content_type="multipart/form-data")
+    started = api.json(
+        "POST", f"/executions/{namespace}/state?wait=true", data={"a": "b"}, content_type="multipart/form-data"
+    )
     marked = api.json("POST", f"/executions/{started['id']}/state", 404, json={"taskRunId": "none", "state": "FAILED"})
 
     assert started["flowId"] == "state"

@@ -170,7 +170,9 @@ def test_one_bad_document_writes_nothing(api: Api, namespace: str) -> None:
     body = log_flow(namespace, "one") + "---\n" + log_flow(namespace, "two").replace("message", "mesage")
 
     api.json("POST", f"/flows/{namespace}", 422, data=body, **YAML)
-    twice = api.json("POST", f"/flows/{namespace}", 422, data=log_flow(namespace) + "---\n" + log_flow(namespace), **YAML)
+    twice = api.json(
+        "POST", f"/flows/{namespace}", 422, data=log_flow(namespace) + "---\n" + log_flow(namespace), **YAML
+    )
 
     assert "Duplicate flow ids" in twice["message"]
     assert api.json("GET", f"/flows/{namespace}") == []
@@ -278,7 +280,9 @@ def test_dependencies_follow_subflows(api: Api, namespace: str) -> None:
     assert [edge["relation"] for edge in found["edges"]] == ["FLOW_TASK"]
 
 
-@pytest.mark.parametrize("query", ["page=0", "size=0", "size=-1", "size=100000000", "sort=id", "sort=;drop:asc", "page=x"])
+@pytest.mark.parametrize(
+    "query", ["page=0", "size=0", "size=-1", "size=100000000", "sort=id", "sort=;drop:asc", "page=x"]
+)
 def test_bad_paging_is_422(api: Api, query: str) -> None:
     api.json("GET", f"/flows/search?{query}", 422)
 
