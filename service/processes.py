@@ -93,13 +93,7 @@ def serve(
         if reload is not None:
             stop.on_hangup(lambda: _reload(lanner, reload))
         lanner.start()
-<<<<<<< HEAD
         settle_memory()
-=======
-        # What exists now lives as long as the process: the collector need not look at it again.
-        gc.freeze()
-        gc.enable()
->>>>>>> main
         print(start_block(settings, roles, lanner, server, setup_token), flush=True)
         stop.wait()
         _drain(settings, lanner, server, drain)
