@@ -131,7 +131,7 @@ def test_a_path_that_does_not_exist_is_wrong_usage(tmp_path: Path, capsys: pytes
 
 
 def test_json_is_asked_for_as_everywhere_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write(tmp_path, "one.yaml", "id: one\n")
+    write(tmp_path, "one.yaml", "id: one\nnamespace: a\ntasks: []\n")
 
     assert run(["check", str(tmp_path), "--json"]) == 1
     assert '"code"' in capsys.readouterr().out
