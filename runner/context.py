@@ -58,7 +58,8 @@ class Lookup:
         self._opened = opened
         self.fresh: dict[tuple[str, str], TaskRun] = {}
         """(task id, address) to task runs that this batch has changed."""
-        self._known: dict[tuple[str, str], TaskRun | None] = {}
+        self.paths: dict[str, tuple[str, ...]] = {}
+        """Loop path of each task run that is not committed yet."""
 
     def one(self, task_id: str, path: tuple[str, ...]) -> Any | None:
         """Outputs of the task run at this loop path, None when it has none."""
@@ -96,8 +97,6 @@ class Lookup:
                 path = self.paths.get(run.id, ())
                 merged[address] = (path, self._opened(run.outputs), run.state.value)
         return list(merged.values())
-
-    paths: dict[str, tuple[str, ...]] = {}
 
     def state(self, task_id: str, path: tuple[str, ...]) -> str | None:
         key = (task_id, rows.address(path))

@@ -20,13 +20,14 @@ from namespaces.tables import CounterRow
 from runner import triggerrows
 from runner.rows import execution_table
 from runner.schedules import TIMED, Mark, Schedules, mark
+from runner.tables import IdempotencyRow
 from runner.triggerrows import Key, declaration_table, state_table
-from runner.triggers import flow as deciding
-from runner.triggers import schedule
+from runner.triggers import listening, schedule
 from runner.triggers.schedule import Eligible, Reason, ScheduleState, Skip
 from runner.triggerstarts import FLOW, HTTP
 
 counter_table = CounterRow.__table__  # type: ignore[attr-defined]
+key_table = IdempotencyRow.__table__  # type: ignore[attr-defined]
 
 COUNTER = "scheduler_generation"
 """The generation up to which states follow declarations; kept, so that a start reads only what changed."""
@@ -138,7 +139,7 @@ def _looked_at(
     """When a trigger that is no schedule has to be looked at next: a poll at once, ``onMiss`` when its window ends."""
     if change.declaration.type == HTTP:
         return kept or now
-    window = deciding.read(*change.key[:2], trigger, schedules.defaults.zone).deadline
+    window = listening.read(*change.key[:2], trigger, schedules.defaults.zone).deadline
     return window.next_end(now) if window is not None else None
 
 
@@ -181,6 +182,19 @@ def forget(tx: Connection, key: Key) -> None:
     exists = tx.execute(sa.select(declaration_table.c.type).where(triggerrows.of(declaration_table, key))).first()
     if exists is None:
         tx.execute(sa.delete(state_table).where(triggerrows.of(state_table, key)))
+
+
+def forget_keys(tx: Connection, *, until: datetime, limit: int) -> int:
+    """Delete up to ``limit`` idempotency keys made before ``until``; returns how many there were."""
+    names = ("namespace", "flow_id", "trigger_id", "key")
+    columns = [key_table.c[name] for name in names]
+    old = tx.execute(
+        sa.select(*columns).where(key_table.c.created_at < until).order_by(key_table.c.created_at).limit(limit)
+    ).all()
+    if old:
+        this = sa.and_(*(key_table.c[name] == sa.bindparam(f"k_{name}") for name in names))
+        tx.execute(sa.delete(key_table).where(this), [{f"k_{n}": getattr(row, n) for n in names} for row in old])
+    return len(old)
 
 
 def orphans(connection: Connection) -> list[tuple[Key, str]]:

@@ -19,15 +19,18 @@ from namespaces.secrets import reseal
 from namespaces.store import outbox
 from namespaces.store.outbox import Message
 from runner import view
+from runner.deciding import child_message
 from runner.dispatch.base import Dispatch
 from runner.engine import events
-from runner.engine.states import TERMINAL, State
-from runner.executions import Executions, StartRequest
+from runner.engine.effects import RestartSubflow, StartSubflow
+from runner.engine.states import State
+from runner.executions import Executions, StartRequest, killable
 from runner.rendering import Place
 from runner.rows import execution_table, run_table
 
 log = logging.getLogger("lanner.effects")
 
+MOST_ATTEMPTS = 5
 MOST_DEPTH = 100
 SUBFLOW = "io.kestra.plugin.core.flow.Subflow"
 
@@ -65,14 +68,12 @@ class Effects:
         try:
             getattr(self, f"_{payload['do']}")(message.key, payload)
         except Unavailable as error:
-            log.warning(
-                "effect %s of %s waits: %s", payload["do"], message.key, error, extra={"action": "effect_waits"}
-            )
+            log.warning("effect %r of %s waits: %s", payload, message.key, error, extra={"action": "effect_waits"})
             self._postpone(message)
             return
         except Exception as error:
-            log.exception("effect %s of %s failed", payload["do"], message.key, extra={"action": "effect_failed"})
-            if message.attempts < 5:
+            log.exception("effect %r of %s failed", payload, message.key, extra={"action": "effect_failed"})
+            if message.attempts < MOST_ATTEMPTS:
                 self._postpone(message)
                 return
             self._executions.apply(
@@ -165,9 +166,7 @@ class Effects:
         """Harmless twice: a terminal execution is not killed again."""
 
         def children(connection: Connection) -> list[str]:
-            query = sa.select(execution_table.c.id).where(
-                execution_table.c.state.not_in([state.value for state in TERMINAL])
-            )
+            query = sa.select(execution_table.c.id).where(killable())
             if payload["run"] is not None:
                 query = query.where(execution_table.c.parent_run_id == payload["run"])
             else:
@@ -297,9 +296,10 @@ class Effects:
         if State(state).terminal:
             self._executions.restart(child)
 
-    def start_subflow(self, execution_id: str, task_run_id: str, epoch: int) -> None:
-        """Start a Subflow that nobody has started yet: what the reconciler finds."""
-        self._start_subflow(execution_id, {"run": task_run_id, "epoch": epoch})
+    def start_child(self, execution_id: str, effect: StartSubflow | RestartSubflow) -> None:
+        """Start a child execution that nobody has started yet: what the reconciler finds."""
+        payload = child_message(effect)
+        getattr(self, f"_{payload['do']}")(execution_id, payload)
 
     def announce_again(self, execution_id: str) -> None:
         """Tell whoever waits for an execution that has ended; for ends that were not heard."""

@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from namespaces.clock import Clock
 from namespaces.errors import Unavailable
 from namespaces.ids import new_id
 from namespaces.store import leases
-from namespaces.store.db import Database
+from namespaces.store.db import Database, database_now
 from runner.tables import WorkerRow
 
 log = logging.getLogger("lanner.worker")
@@ -58,7 +59,6 @@ class Heartbeat:
     def start(self) -> None:
         """Write the worker's row, then keep it fresh."""
         process = leases.this_process()
-        now = self._clock.now()
         row = {
             "id": self.worker_id,
             "host": process["host"],
@@ -67,10 +67,13 @@ class Heartbeat:
             "process_start": process["start"],
             "groups": self._groups,
             "state": "RUNNING",
-            "started_at": now,
-            "heartbeat_at": now,
         }
-        self._database.write(lambda tx: tx.execute(sa.insert(worker_table).values(row)))
+
+        def sign_in(tx: Connection) -> None:
+            now = database_now(tx, self._clock)
+            tx.execute(sa.insert(worker_table).values(**row, started_at=now, heartbeat_at=now))
+
+        self._database.write(sign_in)
         self._thread.start()
 
     def stop(self, *, state: str = "STOPPED") -> None:
@@ -95,7 +98,7 @@ class Heartbeat:
                     lambda tx: tx.execute(
                         sa.update(worker_table)
                         .where(worker_table.c.id == self.worker_id)
-                        .values(heartbeat_at=self._clock.now())
+                        .values(heartbeat_at=database_now(tx, self._clock))
                     )
                 )
             except Exception:

@@ -15,12 +15,14 @@ from sqlalchemy.engine import Connection
 
 from namespaces.errors import LannerError, Unavailable
 from namespaces.store import leases
+from namespaces.store.db import database_now
 from runner.dispatch.base import Dispatch
 from runner.driving import Driver
 from runner.engine import events
+from runner.engine.draft import BEFORE_THE_GATE
 from runner.engine.states import State
 from runner.executions import Executions
-from runner.rows import execution_table, run_table
+from runner.rows import decode_history, execution_table, run_table
 from runner.tables import WorkerRow
 
 log = logging.getLogger("lanner.rescue")
@@ -38,6 +40,7 @@ UNBROKEN = timedelta(seconds=15)
 """The judge must itself have seen the database for so long before it calls a worker lost."""
 
 
+
 class Reconciler:
     def __init__(self, executions: Executions, driver: Driver, dispatch: Dispatch, holder: str) -> None:
         self._executions = executions
@@ -49,6 +52,7 @@ class Reconciler:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lanner-rescue", daemon=True)
         self._seen_since: datetime | None = None
+        self._page = ""
 
     def start(self) -> None:
         self._thread.start()
@@ -78,7 +82,9 @@ class Reconciler:
         if self._seen_since is None:
             self._seen_since = now
         lease = self._database.write(
-            lambda tx: leases.acquire(tx, "reconciler", self._holder, now=now, ttl=timedelta(seconds=15))
+            lambda tx: leases.acquire(
+                tx, "reconciler", self._holder, now=database_now(tx, self._clock), ttl=timedelta(seconds=15)
+            )
         )
         if lease is None:
             return 0
@@ -86,18 +92,29 @@ class Reconciler:
         patience = timedelta(0) if after_start else CREATED_FOR
         for execution_id in self._database.read(lambda c: self._not_begun(c, now - patience)):
             helped += self._help(execution_id, lambda i=execution_id: self._driver.begin(i))
-        for worker_id in self._database.read(lambda c: self._lost_workers(c, now)):
+        for worker_id in self._database.read(lambda c: self._lost_workers(c, database_now(c, self._clock))):
             helped += self._lost(worker_id)
         patience = timedelta(0) if after_start else UNCLAIMED
-        for execution_id in self._database.read(lambda c: self._unclaimed(c, now - patience)):
-            helped += self._help(execution_id, lambda i=execution_id: self._executions.applier.drive(i))
+        helped += self._drive_unclaimed(now - patience, whole=after_start)
         for execution_id in self._database.read(lambda c: self._stuck_killing(c, now - KILLING_FOR)):
             helped += self._help(execution_id, lambda i=execution_id: self._force_kill(i))
         for execution_id in self._database.read(lambda c: self._unheard(c, now - UNCLAIMED)):
             helped += self._help(execution_id, lambda i=execution_id: self._announce(i))
-        for namespace, flow_id in self._database.read(self._queues):
-            self._driver.released(namespace, flow_id)
+        for execution_id in self._database.read(self._senseless):
+            self._executions.applier.write_off(execution_id, "its state is not one that exists")
+        for namespace, flow_id, oldest in self._database.read(self._queues):
+            self._help(oldest, lambda n=namespace, f=flow_id: self._driver.released(n, f))
         return helped
+
+    def _drive_unclaimed(self, before: datetime, *, whole: bool) -> int:
+        """One page of what waits, or after a start all of it; the next pass goes on where this one ended."""
+        helped = 0
+        while True:
+            found, self._page = self._database.read(lambda c: self._unclaimed(c, before, self._page))
+            for execution_id in found:
+                helped += self._help(execution_id, lambda i=execution_id: self._executions.applier.drive(i))
+            if not whole or not self._page or self._stop.is_set():
+                return helped
 
     def _help(self, execution_id: str, step: Any) -> int:
         """One step for one execution; a failing one is counted on its row and ends FAILED after five."""
@@ -123,8 +140,14 @@ class Reconciler:
             ).scalar()
         )
         if recoveries is not None and recoveries > MOST_RECOVERIES:
-            event = events.Broken(at=self._clock.now(), reason=f"recovery_exhausted: {reason}")
-            self._executions.apply(execution_id, event)
+            reason = f"recovery_exhausted: {reason}"
+            try:
+                self._executions.apply(execution_id, events.Broken(at=self._clock.now(), reason=reason))
+            except Unavailable:
+                raise
+            except Exception:
+                log.exception("execution %s cannot be failed", execution_id, extra={"action": "rescue_failed"})
+                self._executions.applier.write_off(execution_id, reason)
 
     @staticmethod
     def _not_begun(connection: Connection, before: datetime) -> list[str]:
@@ -133,7 +156,8 @@ class Reconciler:
             connection.execute(
                 sa.select(execution_table.c.id)
                 .where(
-                    execution_table.c.state == State.CREATED.value,
+                    execution_table.c.finished.is_(False),
+                    execution_table.c.state.in_([State.CREATED.value, State.RESTARTED.value]),
                     execution_table.c.created_at <= before,
                     now_or_later,
                 )
@@ -143,25 +167,37 @@ class Reconciler:
         )
 
     @staticmethod
-    def _unclaimed(connection: Connection, before: datetime) -> list[str]:
-        """Executions with a task run that is ready and that nobody has. Recent ones are given time by their version:
-        a run whose creation is younger than ``before`` is left alone."""
-        rows = connection.execute(
-            sa.select(run_table.c.execution_id, sa.func.max(run_table.c.history).label("history"))
+    def _unclaimed(connection: Connection, before: datetime, after: str) -> tuple[list[str], str]:
+        """Executions with a task run that was decided on before ``before`` and that nobody has taken, in order of
+        their ids from ``after`` on; and where the next look begins ("" when this one reached the end).
+
+        In whatever state they are: afterExecution tasks, ``onPause`` and the siblings of a loop that waits count too.
+        """
+        waiting = (
+            sa.select(
+                run_table.c.execution_id,
+                sa.func.min(run_table.c.history).label("one"),
+                sa.func.max(run_table.c.history).label("other"),
+            )
             .join(execution_table, execution_table.c.id == run_table.c.execution_id)
             .where(
                 execution_table.c.finished.is_(False),
-                execution_table.c.state.in_([State.RUNNING.value, State.RETRYING.value]),
+                execution_table.c.state.not_in([state.value for state in BEFORE_THE_GATE]),
                 run_table.c.terminal.is_(False),
                 run_table.c.worker_id.is_(None),
+                run_table.c.epoch > 0,
                 run_table.c.state.in_([State.CREATED.value, State.RESTARTED.value, State.SUBMITTED.value]),
+                run_table.c.execution_id > after,
             )
             .group_by(run_table.c.execution_id)
+            .order_by(run_table.c.execution_id)
             .limit(BATCH)
         )
-        from runner.rows import decode_history
-
-        return [row.execution_id for row in rows if not row.history or decode_history(row.history)[-1][1] <= before]
+        rows = connection.execute(waiting).all()
+        old = [
+            row.execution_id for row in rows if _changed_before(row.one, before) or _changed_before(row.other, before)
+        ]
+        return old, rows[-1].execution_id if len(rows) == BATCH else ""
 
     @staticmethod
     def _unheard(connection: Connection, before: datetime) -> list[str]:
@@ -174,6 +210,7 @@ class Reconciler:
                     run_table.c.terminal.is_(False),
                     run_table.c.state.in_([State.RUNNING.value, State.PAUSED.value]),
                     execution_table.c.finished.is_(True),
+                    execution_table.c.state != State.RETRIED.value,  # its parent waits for what takes its place
                     execution_table.c.ended_at <= before,
                     execution_table.c.kind != "LOOP",
                 )
@@ -186,7 +223,7 @@ class Reconciler:
             self._driver.effects.announce_again(execution_id)
 
     def _lost_workers(self, connection: Connection, now: datetime) -> list[str]:
-        unbroken = self._seen_since is not None and now - self._seen_since >= UNBROKEN
+        unbroken = self._seen_since is not None and self._clock.now() - self._seen_since >= UNBROKEN
         lost = []
         for row in connection.execute(sa.select(worker_table).where(worker_table.c.state == "RUNNING")):
             process = {"host": row.host, "boot": row.boot_id, "pid": str(row.pid), "start": row.process_start}
@@ -217,14 +254,12 @@ class Reconciler:
         return len(held)
 
     def _stuck_killing(self, connection: Connection, before: datetime) -> list[str]:
-        from runner.rows import decode_history
-
         rows = connection.execute(
             sa.select(execution_table.c.id, execution_table.c.history)
             .where(execution_table.c.state == State.KILLING.value)
             .limit(BATCH)
         )
-        return [row.id for row in rows if decode_history(row.history)[-1][1] <= before]
+        return [row.id for row in rows if _changed_before(row.history, before)]
 
     def _force_kill(self, execution_id: str) -> None:
         """The workers do not answer: send the kill again, and give up on attempts without a living worker."""
@@ -242,6 +277,9 @@ class Reconciler:
                 )
             ).all()
         )
+        if all(row.worker_id is None for row in runs):
+            # Nobody holds anything: deciding once more ends what is left, or tells why it cannot.
+            self._executions.apply(execution_id, events.Kill(at=self._clock.now(), cascade=True))
         for row in runs:
             if row.worker_id in alive:
                 self._dispatch.kill(row.id, row.epoch)
@@ -254,11 +292,44 @@ class Reconciler:
                 )
 
     @staticmethod
-    def _queues(connection: Connection) -> list[tuple[str, str]]:
+    def _senseless(connection: Connection) -> list[str]:
+        """Open executions in a state that nobody knows, so that nobody else will ever look at them."""
+        return list(
+            connection.execute(
+                sa.select(execution_table.c.id)
+                .where(execution_table.c.finished.is_(False), execution_table.c.state.not_in(list(State)))
+                .limit(BATCH)
+            ).scalars()
+        )
+
+    @staticmethod
+    def _queues(connection: Connection) -> list[tuple[str, str, str]]:
+        """Flows with a queue, and who is first in it."""
+        first = execution_table.alias()
+        oldest = (
+            sa.select(first.c.id)
+            .where(
+                first.c.namespace == execution_table.c.namespace,
+                first.c.flow_id == execution_table.c.flow_id,
+                first.c.state == State.QUEUED.value,
+            )
+            .order_by(first.c.created_at, first.c.id)
+            .limit(1)
+            .scalar_subquery()
+        )
         rows = connection.execute(
-            sa.select(execution_table.c.namespace, execution_table.c.flow_id)
+            sa.select(execution_table.c.namespace, execution_table.c.flow_id, oldest.label("oldest"))
             .where(execution_table.c.state == State.QUEUED.value)
-            .distinct()
+            .group_by(execution_table.c.namespace, execution_table.c.flow_id)
             .limit(BATCH)
         )
-        return [(row.namespace, row.flow_id) for row in rows]
+        return [(row.namespace, row.flow_id, row.oldest) for row in rows]
+
+
+def _changed_before(stored: Any, before: datetime) -> bool:
+    """Whether the last change is that old. A history that cannot be read counts as old: whoever looks at it tells."""
+    try:
+        history = decode_history(stored)
+    except (LannerError, ValueError, TypeError):
+        return True
+    return not history or history[-1][1] <= before

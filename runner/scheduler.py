@@ -23,7 +23,7 @@ from namespaces.flows.model import Flow, Trigger
 from namespaces.ids import new_id
 from namespaces.registry import Registry
 from namespaces.store import leases
-from namespaces.store.db import Database
+from namespaces.store.db import Database, database_now
 from namespaces.store.nudges import Nudges
 from runner import declared, triggerrows
 from runner.executions import Executions
@@ -46,6 +46,8 @@ DUE = 500
 BATCH = 50
 """Triggers decided in one transaction: others can write in between."""
 WARM = timedelta(minutes=2)
+FORGET_EVERY = timedelta(minutes=1)
+FORGET = 500
 LONGEST_BACKOFF = timedelta(minutes=5)
 
 
@@ -57,6 +59,8 @@ class SchedulerSettings:
     poll_s: float = 0.5
     batch: int = BATCH
     unlock_every: timedelta = timedelta(seconds=10)
+    idempotency_keys: timedelta = timedelta(days=7)
+    """How long a delivery's key is remembered (``retention.idempotency_keys``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,7 @@ class Scheduler:
         self._generation = -1
         self._unlocked_at: datetime | None = None
         self._warmed_at: datetime | None = None
+        self._forgot_at: datetime | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self.others: dict[str, Due] = {}
@@ -172,6 +177,7 @@ class Scheduler:
         self._last_pass = now
         self.follow()
         self._unlock_orphans(now)
+        self._forget_keys(now)
         due = self._database.read(lambda c: self._due(c, now, DUE))
         for first in range(0, len(due), self._settings.batch):
             self._work(due[first : first + self._settings.batch], now)
@@ -190,9 +196,7 @@ class Scheduler:
             return True
         had = self._lease
         self._lease = self._database.write(
-            lambda tx: leases.acquire(
-                tx, LEASE, self._holder, now=triggerrows.database_now(tx, self._clock), ttl=LEASE_TTL
-            )
+            lambda tx: leases.acquire(tx, LEASE, self._holder, now=database_now(tx, self._clock), ttl=LEASE_TTL)
         )
         # Trusted from before the request was sent: whoever takes over sees an older end, never a later one.
         self._renewed = now
@@ -287,6 +291,16 @@ class Scheduler:
         orphans = self._database.read(declared.orphans)
         for key, execution_id in orphans:
             self._database.write(partial(declared.release, key=key, execution_id=execution_id, now=now))
+
+    def _forget_keys(self, now: datetime) -> None:
+        """Delete idempotency keys that are too old, a few at a time (R2, R25)."""
+        if self._forgot_at is not None and timedelta() <= now - self._forgot_at < FORGET_EVERY:
+            return
+        self._forgot_at = now
+        until = now - self._settings.idempotency_keys
+        while not self._stop.is_set():
+            if self._database.write(partial(declared.forget_keys, until=until, limit=FORGET)) < FORGET:
+                return
 
     # ------------------------------------------------------------------ deciding and firing
 

@@ -1,4 +1,8 @@
-"""The timer loop: due rows become events. No timer lives anywhere but in its row."""
+"""The timer loop: due rows become events. No timer lives anywhere but in its row.
+
+A row cannot get lost: it is written in the transaction of the state that waits for it (``writing.write``), and goes
+only after its event was committed. So the reconciler does not look for states without their timer.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,9 @@ log = logging.getLogger("lanner.timers")
 LONGEST_SLEEP_S = 1.0
 BATCH = 200
 RETRY = timedelta(seconds=5)
+
+
+_COLUMNS = [column for column in timer_table.c if column.name != "payload"]
 
 
 class TimerLoop:
@@ -79,7 +86,7 @@ class TimerLoop:
     def _due(connection: Connection, now: datetime) -> list[Any]:
         return list(
             connection.execute(
-                sa.select(timer_table).where(timer_table.c.due_at <= now).order_by(timer_table.c.due_at).limit(BATCH)
+                sa.select(*_COLUMNS).where(timer_table.c.due_at <= now).order_by(timer_table.c.due_at).limit(BATCH)
             )
         )
 

@@ -23,7 +23,7 @@ from runner.triggers.windows import zone_of
 from runner.triggerstarts import FLOW, HTTP, WEBHOOK, TriggerRendering
 from runner.triggerstate import TriggerStates
 from runner.view import Facts
-from runner.webhooks import Webhooks
+from runner.webhooks import LARGEST_BODY, Webhooks
 
 LOCKABLE = TIMED | {HTTP}
 
@@ -40,6 +40,7 @@ class TriggerSettings:
     cap: int = CAP
     country: str | None = None
     webhook_rate: tuple[float, int] | None = None
+    webhook_body_bytes: int = LARGEST_BODY
     log_bad_inputs: bool = False
     scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
 
@@ -87,7 +88,15 @@ class Triggers:
         if egress is not None:
             self.polling = Polling(database, registry, executions, clock, self.rendering, egress)
             self.scheduler.others[HTTP] = self.polling.due
-        self.webhooks = Webhooks(database, registry, executions, clock, self.rendering, rate=chosen.webhook_rate)
+        self.webhooks = Webhooks(
+            database,
+            registry,
+            executions,
+            clock,
+            self.rendering,
+            rate=chosen.webhook_rate,
+            largest_body=chosen.webhook_body_bytes,
+        )
         self.states = TriggerStates(database, registry, clock, nudges, self.schedules)
 
     def ended(self, execution_id: str, state: str) -> None:

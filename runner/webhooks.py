@@ -19,16 +19,19 @@ from namespaces import revisions
 from namespaces.clock import Clock
 from namespaces.errors import InvalidFlow, LannerError
 from namespaces.flows.model import Flow, Trigger
+from namespaces.ids import new_id
 from namespaces.registry import Registry
 from namespaces.store.db import Database
 from namespaces.tables import CounterRow
-from runner import triggerrows
+from runner import triggerrows, webhookparts
 from runner.executions import Executions
+from runner.starting import Started, StartRequest
 from runner.triggerrows import Key, state_table
 from runner.triggers import webhook
 from runner.triggers.conditions import Subject, judge
 from runner.triggers.webhook import Bucket, WebhookRequest
 from runner.triggerstarts import WEBHOOK, TriggerRendering
+from runner.webhookparts import Form
 
 log = logging.getLogger("lanner.webhooks")
 counter_table = CounterRow.__table__  # type: ignore[attr-defined]
@@ -107,6 +110,7 @@ class Webhooks:
         rendering: TriggerRendering,
         *,
         rate: tuple[float, int] | None = None,
+        largest_body: int = LARGEST_BODY,
     ) -> None:
         """``rate`` is ``limits.webhook_rate`` (per second, burst) for triggers that set none; None: no limit."""
         self._database = database
@@ -115,6 +119,7 @@ class Webhooks:
         self._clock = clock
         self._rendering = rendering
         self._rate = rate
+        self._largest_body = largest_body
         self._known: OrderedDict[tuple[str, str], Hooks] = OrderedDict()
         self._buckets: OrderedDict[Key, Bucket] = OrderedDict()
         self._strangers: OrderedDict[str, Bucket] = OrderedDict()
@@ -128,6 +133,9 @@ class Webhooks:
             hooks, off = self._database.read(lambda c: self._hooks(c, namespace, flow_id))
             hook = self._fitting(hooks, off, key)
             if hook is None:
+                if hooks.hooks:
+                    # A flow that does not exist was looked up; who asks for one that does must wait as long.
+                    self._database.read(lambda c: revisions.declarations_of(c, namespace, flow_id))
                 return self._stranger(request)
             if hooks.flow is None or hook.trigger is None:
                 return WebhookOutcome(status=409, code="broken_flow", message="Cannot execute an invalid flow")
@@ -215,8 +223,9 @@ class Webhooks:
     def _accept(self, flow: Flow, trigger: Trigger, request: WebhookRequest) -> WebhookOutcome:
         key = (flow.namespace, flow.id, trigger.id)
         encoding = (request.header("Content-Encoding") or "identity").strip().lower()
-        if len(request.body) > LARGEST_BODY:
-            return WebhookOutcome(status=413, message="the body is larger than 5 MiB", code="too_large")
+        if len(request.body) > self._largest_body:
+            message = f"a webhook body has at most {self._largest_body} bytes"
+            return WebhookOutcome(status=413, message=message, code="too_large")
         if encoding not in ("", "identity"):
             message = f"Content-Encoding '{encoding}' is not supported, send the body as it is"
             return WebhookOutcome(status=415, message=message, code="unsupported_encoding")
@@ -226,6 +235,12 @@ class Webhooks:
             message = f"more calls than the rate limit of trigger '{trigger.id}' allows"
             return WebhookOutcome(status=429, message=message, code="too_many", retry_after_s=1)
         variables = webhook.variables(request)
+        execution_id = new_id()
+        form = None
+        if webhookparts.is_multipart(request):
+            form = webhookparts.read_form(request, flow, trigger, execution_id)
+            parts = [part.variables() for part in form.parts]
+            variables |= {"body": None, "formFields": form.fields, "parts": parts}
         context = self._rendering.context(flow, trigger, variables)
         if trigger.conditions or trigger.when is not None:
             subject = Subject(variables=context, country=self._rendering.country)
@@ -241,10 +256,11 @@ class Webhooks:
             variables,
             context,
             strict=True,
+            execution_id=execution_id,
             idempotency_key=delivery,
             body_hash=webhook.body_hash(request) if delivery is not None else "",
         )
-        started = self._executions.start(start)
+        started = self._start(flow, start, form)
         return WebhookOutcome(
             status=200,
             execution_id=started.execution_id,
@@ -253,6 +269,20 @@ class Webhooks:
             flow=flow,
             row=started.row,
         )
+
+    def _start(self, flow: Flow, start: StartRequest, form: Form | None) -> Started:
+        """Files of the body are there before the execution is, and gone again when it starts none."""
+        if form is None or not form.parts:
+            return self._executions.start(start)
+        storage = self._executions.rendering.storage
+        started: Started | None = None
+        try:
+            form.store(storage)
+            started = self._executions.start(start)
+        finally:
+            if started is None or started.replayed:
+                webhookparts.forget(storage, flow, str(start.execution_id))
+        return started
 
     def _signed(self, flow: Flow, trigger: Trigger, request: WebhookRequest) -> bool:
         wanted = trigger.properties.get("signature")

@@ -216,7 +216,10 @@ class FlowWorld:
         ]
 
     def purge_logs(self, filters: Mapping[str, Any]) -> int:
-        """Delete log lines in small steps; ``filters``: namespace, flowId, executionId, logLevels, startDate, endDate."""
+        """Delete log lines in small steps.
+
+        ``filters``: namespace, flowId, executionId, logLevels, startDate, endDate.
+        """
         conditions = self._scope(log_table, filters, log_table.c.at)
         if filters.get("executionId"):
             conditions.append(log_table.c.execution_id == filters["executionId"])
@@ -232,7 +235,10 @@ class FlowWorld:
                 return total
 
     def purge_executions(self, filters: Mapping[str, Any]) -> dict[str, int]:
-        """Remove terminal executions with what belongs to them; ``filters`` as above with ``states`` and what to purge."""
+        """Remove terminal executions with what belongs to them.
+
+        ``filters``: as for logs, with states, purgeLog, purgeMetric, purgeStorage.
+        """
         conditions = self._scope(execution_table, filters, execution_table.c.created_at)
         conditions.append(execution_table.c.finished.is_(True))
         if filters.get("states"):

@@ -84,10 +84,21 @@ def hold(
                 held, other = (new, old_end) if holds.has(new) else (old_end, new)
                 grown |= holds.hold(other, _cause(holds, held))
                 holds.add(other.path, Problem("G061", f"held together with {held.path}", line=1, column=1))
+        kept = _kept(found, holds) if holds.units else set()
         for candidate in found.values():
+            if candidate.arrives and not holds.has(candidate) and candidate.identity in kept:
+                # Only with one file as the unit: its old place is held and still defines it.
+                grown |= holds.hold(candidate, candidate.path)
+                message = "the file that defined it before is held"
+                holds.add(candidate.path, Problem("G061", message, line=1, column=1))
             if candidate.references and candidate.arrives and not holds.has(candidate):
                 grown |= _check_references(situation, found, arriving, holds, candidate)
     return holds
+
+
+def _kept(found: Mapping[str, Candidate], holds: Holds) -> set[Key]:
+    """Identities that stay applied at held paths."""
+    return {c.old.identity for c in found.values() if c.old is not None and c.old.applied and holds.has(c)}
 
 
 def _cause(holds: Holds, candidate: Candidate) -> str:

@@ -49,6 +49,8 @@ class Item:
     seen: str | None
     state: str = "ok"
     problems: tuple[Problem, ...] = ()
+    tied: str = ""
+    """Path of the held item that this held one replaces: both wait until both can be applied."""
 
     @property
     def identity(self) -> Key:

@@ -11,18 +11,18 @@ import random
 import socket
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from namespaces.errors import Conflict, LannerError, Unavailable
 from namespaces.ids import new_id
 from namespaces.store import leases
+from namespaces.store.db import database_now
 from namespaces.store.leases import Lease
 from namespaces.store.nudges import Nudges
 from sync import pace, requests, store
@@ -64,8 +64,18 @@ class Health:
 class SyncLoop:
     """Owns the threads. ``pass_over`` is also what a one-off sync without threads calls."""
 
-    def __init__(self, tools: Tools, *, nudges: Nudges, workers: int = 4, holder: str | None = None) -> None:
+    def __init__(
+        self,
+        tools: Tools,
+        *,
+        nudges: Nudges,
+        read_row: Callable[[Any], GitSource | None],
+        workers: int = 4,
+        holder: str | None = None,
+    ) -> None:
+        """``read_row`` makes the source of a row that was added through the API."""
         self._tools = tools
+        self._read_row = read_row
         self._nudges = nudges
         self._workers = workers
         self._holder = holder or f"{socket.gethostname()}:{os.getpid()}:{new_id()}"
@@ -95,6 +105,20 @@ class SyncLoop:
         with self._lock:
             self._syncs.pop(name, None)
             self._fresh.discard(name)
+
+    def notice(self, rows: Iterable[Any]) -> None:
+        """Take over sources that were added or removed through the API, perhaps by another process."""
+        for row in rows:
+            if row.origin != "api":
+                continue
+            known = self.sync_of(row.name)
+            if row.state == State.RELEASED:
+                if known is not None:
+                    self.forget(row.name)
+            elif known is None or dict(known.source.written) != row.config:
+                source = self._read_row(row)
+                if source is not None:
+                    self.configure(source)
 
     def sources(self) -> Mapping[str, GitSource]:
         with self._lock:
@@ -127,6 +151,10 @@ class SyncLoop:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
+        self.release()
+
+    def release(self) -> None:
+        """Hand every lease over."""
         held, self._leases = self._leases, {}
 
         def work(tx: Connection) -> None:
@@ -166,6 +194,7 @@ class SyncLoop:
         if clock.monotonic() - self._renewed >= RENEW_S:
             self._renew()
         rows = {row.name: row for row in self._tools.database.read(store.rows_of)}
+        self.notice(rows.values())
         now, wait_s = clock.now(), TICK_S
         with self._lock:
             names = [name for name in self._syncs if name not in self._running]
@@ -353,7 +382,9 @@ class SyncLoop:
             return held.lease
         asked_at = clock.monotonic()
         lease = self._tools.database.write(
-            lambda tx: leases.acquire(tx, f"source:{name}", self._holder, now=self._database_now(tx), ttl=TTL)
+            lambda tx: leases.acquire(
+                tx, f"source:{name}", self._holder, now=database_now(tx, self._tools.clock), ttl=TTL
+            )
         )
         if lease is None:
             self._leases.pop(name, None)
@@ -370,16 +401,10 @@ class SyncLoop:
             asked_at = clock.monotonic()
             lease = self._tools.database.write(
                 lambda tx, name=name: leases.acquire(  # type: ignore[misc]
-                    tx, f"source:{name}", self._holder, now=self._database_now(tx), ttl=TTL
+                    tx, f"source:{name}", self._holder, now=database_now(tx, self._tools.clock), ttl=TTL
                 )
             )
             if lease is None or lease.token != held.lease.token:
                 self._leases.pop(name, None)
             else:
                 held.trusted_until = asked_at + TTL.total_seconds() - MARGIN_S
-
-    def _database_now(self, tx: Connection) -> datetime:
-        if tx.dialect.name == "postgresql":
-            moment: datetime = tx.execute(sa.text("SELECT clock_timestamp()")).scalar_one()
-            return moment
-        return self._tools.clock.now()

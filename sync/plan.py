@@ -120,7 +120,7 @@ def plan(situation: Situation) -> Plan:
         elif over:
             holds = hold(situation, found, ties, frozenset(over))
             steps = _steps(situation, found, holds, ties)
-    items, removed = _inventory_after(situation, found, holds)
+    items, removed = _inventory_after(situation, found, holds, ties)
     return Plan(
         source=source.name,
         commit=situation.commit,
@@ -147,12 +147,14 @@ def _ties(situation: Situation, found: Mapping[str, Candidate]) -> dict[str, str
     taken: set[str] = set()
     arrivals = [c for c in found.values() if c.entry is not None and not c.ignored and c.placed.kind is Kind.FLOW]
     # Surest first: same identity elsewhere, same path with another id, same content, then git's likeness.
-    for rule in ("identity", "path", "content", "likeness"):
+    for rule in ("stored", "identity", "path", "content", "likeness"):
         for c in arrivals:
             if c.path in ties or (c.old is not None and c.old.applied and not c.replaces_old):
                 continue
             old_path: str | None = None
-            if rule == "identity":
+            if rule == "stored":
+                old_path = c.old.tied if c.old is not None and c.old.tied else None
+            elif rule == "identity":
                 old_path = by_key.get(c.identity) if c.identity else None
             elif rule == "path":
                 old_path = c.path if c.path in gone and c.identity else None
@@ -230,11 +232,17 @@ def _held_step(c: Candidate, holds: Holds) -> Step:
 
 
 def _inventory_after(
-    situation: Situation, found: Mapping[str, Candidate], holds: Holds
+    situation: Situation, found: Mapping[str, Candidate], holds: Holds, ties: Mapping[str, str]
 ) -> tuple[list[Item], list[str]]:
     items: list[Item] = []
     removed: list[str] = []
+    inventory = situation.inventory
     arriving = {c.identity for c in found.values() if c.arrives and not holds.has(c)}
+    for identity in arriving:
+        # A flow that was kept without its file (prune off) has one again, elsewhere.
+        before = inventory.by_key.get(identity) if identity is not None else None
+        if before is not None and before not in found and inventory.by_path[before].state == "kept":
+            removed.append(before)
     for c in found.values():
         old, entry = c.old, c.entry
         if holds.has(c):
@@ -254,6 +262,7 @@ def _inventory_after(
                     seen=entry.oid if entry is not None else None,
                     state="held",
                     problems=step.problems,
+                    tied=ties.get(c.path, "") if ties.get(c.path) != c.path else "",
                 )
             )
         elif entry is None:

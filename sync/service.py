@@ -87,6 +87,7 @@ class SyncService:
                 stop=threading.Event(),
             ),
             nudges=self._nudges,
+            read_row=self._read_row,
             workers=self._settings.workers,
             holder=holder,
         )
@@ -103,26 +104,52 @@ class SyncService:
         """End git commands and passes promptly; what was not finished is repeated at the next start."""
         self._loop.stop()
 
-    def reload(self, sources: Sequence[GitSource]) -> None:
-        """Take over the sources of a configuration that was read again; those it no longer names are released."""
-        self._configured = tuple(sources)
-        self._register()
-
     def _register(self) -> None:
         check_rules([source.rule for source in self._configured])
         now = self._clock.now()
 
-        def work(tx: Connection) -> list[tuple[str, Any]]:
+        def work(tx: Connection) -> list[Any]:
             store.register(tx, self._configured, origin="config", now=now)
             for source in self._configured:
                 _ensure_hook(tx, source, now)
-            return [(row.name, row.config) for row in store.rows_of(tx) if row.origin == "api"]
+            return store.rows_of(tx)
 
-        added = self._database.write(work)
+        rows = self._database.write(work)
         for source in self._configured:
             self._loop.configure(source)
-        for _, config in added:
-            for source in self._parse(config):
+        self._loop.notice(rows)
+
+    def _read_row(self, row: Any) -> GitSource | None:
+        """The source of a row that was added through the API; one that cannot be used any more shows as Error."""
+        try:
+            return self._parse(row.config or {})[0]
+        except ConfigurationError as error:
+            message = f"the stored configuration is no longer accepted: {error}"
+            if row.reason != "Configuration" or row.message != message:
+                values = {"state": State.ERROR, "reason": "Configuration", "message": message}
+                self._database.write(lambda tx: store.update(tx, row.name, **values))
+            return None
+
+    def reload(self, sources: Sequence[GitSource]) -> None:
+        """Take over the sources of a configuration that was read again. Raises ``ConfigurationError``."""
+        before = {source.name: source for source in self._configured}
+        added = [source.rule for name, source in self._loop.sources().items() if name not in before]
+        check_rules([*(source.rule for source in sources), *added])
+        self._configured = tuple(sources)
+        names = {source.name for source in sources}
+        now = self._clock.now()
+
+        def work(tx: Connection) -> None:
+            store.register(tx, sources, origin="config", now=now)
+            for source in sources:
+                _ensure_hook(tx, source, now)
+
+        self._database.write(work)
+        for name in before:
+            if name not in names:
+                self._loop.forget(name)
+        for source in sources:
+            if before.get(source.name) != source:
                 self._loop.configure(source)
 
     def _parse(self, config: Mapping[str, Any]) -> tuple[GitSource, ...]:
@@ -251,11 +278,16 @@ class SyncService:
     ) -> SyncRun | None:
         """Sync and wait for the run, ``wait`` seconds at most (None: 120). None when it is not done by then.
 
-        Without started loops the pass runs in the calling thread.
+        Without started loops the pass runs in the calling thread, unless another process has the lease.
         """
         run_id = self.request(name, full=full, by=by, trigger=trigger)
         if not self._loop.started:
-            return self.poll(name)
+            try:
+                run = self._loop.pass_over(name)
+            finally:
+                self._loop.release()
+            if run is not None:
+                return run
         deadline = self._clock.monotonic() + (120.0 if wait is None else wait)
         while True:
             seen = self._nudges.seen(GIT_TOPIC)

@@ -94,12 +94,12 @@ def update(tx: Connection, name: str, **values: Any) -> None:
 
 def inventory_of(connection: Connection, name: str) -> Inventory:
     """The whole inventory of a source."""
-    columns = [item_table.c[column] for column in
-               ("path", "kind", "namespace", "key", "mode", "blob_oid", "seen_oid", "state", "problems")]  # fmt: skip
+    names = ("path", "kind", "namespace", "key", "mode", "blob_oid", "seen_oid", "state", "problems", "tied")
+    columns = [item_table.c[column] for column in names]
     rows = connection.execute(sa.select(*columns).where(item_table.c.source == name))
     return Inventory.of(
-        Item(path, kind, namespace, key, mode, oid, seen, state, load_problems(problems))
-        for path, kind, namespace, key, mode, oid, seen, state, problems in rows
+        Item(path, kind, namespace, key, mode, oid, seen, state, load_problems(problems), tied or "")
+        for path, kind, namespace, key, mode, oid, seen, state, problems, tied in rows
     )
 
 

@@ -84,6 +84,8 @@ class GitItemRow(SQLModel, table=True):
     state: str = "ok"
     """``ok``, ``held`` (kept at last good, or never applied), ``kept`` (gone from Git, not pruned)."""
     problems: Any = Field(default=None, sa_column=Column(Json))
+    tied: str | None = None
+    """Path of the held item that this held one replaces."""
 
 
 class SyncRunRow(SQLModel, table=True):

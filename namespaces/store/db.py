@@ -14,12 +14,14 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from namespaces.clock import Clock
 from namespaces.errors import LannerError, Unavailable
 from namespaces.store.base import metadata
 
@@ -65,6 +67,14 @@ def open_database(url: str | URL, *, must_exist: bool = False) -> Database:
         hint="use sqlite:////path/to/lanner.db or postgresql://user@host/name",
         code="configuration",
     )
+
+
+def database_now(tx: Connection, clock: Clock) -> datetime:
+    """The database's time, by which leases and heartbeats are judged; on SQLite the host's, which is the same there."""
+    if tx.dialect.name == "postgresql":
+        moment: datetime = tx.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+        return moment
+    return clock.now()
 
 
 def create_schema(database: Database) -> None:

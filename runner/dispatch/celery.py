@@ -152,6 +152,8 @@ class CeleryWorker:
                     without_gossip=True,
                     without_mingle=True,
                     without_heartbeat=True,
+                    # The plain loop looks up every two seconds, so that an end does not wait for a message.
+                    use_eventloop=False,
                     optimization="fair",
                 )
                 worker.start()

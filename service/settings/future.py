@@ -39,11 +39,7 @@ NOT_YET = frozenset(
         "recursive_rendering",
         "retention.audit",
         "retention.executions",
-        "retention.idempotency_keys",
         "retention.sync_runs",
-        "server.allow_http",
-        "server.management_port",
-        "server.trusted_proxies",
         "subflow_pin",
         "tasks.minimum_isolation",
     }

@@ -14,38 +14,40 @@ BLOCK = 500
 """Lines the browser draws or skips together."""
 LONGEST = 4_000
 _LEVELS = {10: ("TRACE", "d"), 20: ("DEBUG", "d"), 30: ("INFO", ""), 40: ("WARN", "w"), 50: ("ERROR", "e")}
-_ESCAPE = re.compile(r"\x1b(?:\[([0-9;]{0,64})m|\[[0-?]{0,32}[ -/]{0,8}[@-~]|\][^\x07\x1b]{0,256}(?:\x07|\x1b\\)|.)?", re.S)
+_ESCAPE = re.compile(
+    r"\x1b(?:\[([0-9;]{0,64})m|\[[0-?]{0,32}[ -/]{0,8}[@-~]|\][^\x07\x1b]{0,256}(?:\x07|\x1b\\)|.)?", re.S
+)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
-def block(lines: Iterable[Any], number: int, line_url: Callable[[int], str]) -> Markup:
+def block(lines: Iterable[Any], number: int, line_url: Callable[[int], str], longest: int = LONGEST) -> Markup:
     """Rows ``(id, at, level, task_id, message)`` as list items; the first has the given number."""
     made = []
     for row in lines:
-        made.append(_line(row, number, line_url))
+        made.append(_line(row, number, line_url, longest))
         number += 1
     return Markup("".join(made))  # noqa: S704  - every part is escaped below
 
 
-def blocks(lines: list[Any], number: int, line_url: Callable[[int], str]) -> Markup:
+def blocks(lines: list[Any], number: int, line_url: Callable[[int], str], longest: int = LONGEST) -> Markup:
     """The lines in lists of ``BLOCK``."""
     made = []
     for start in range(0, len(lines), BLOCK):
-        part = block(lines[start : start + BLOCK], number + start, line_url)
+        part = block(lines[start : start + BLOCK], number + start, line_url, longest)
         made.append(f'<ol class="block" start="{number + start}">{part}</ol>')
     return Markup("".join(made))  # noqa: S704  - made of escaped parts
 
 
-def _line(row: Any, number: int, line_url: Callable[[int], str]) -> str:
+def _line(row: Any, number: int, line_url: Callable[[int], str], longest: int) -> str:
     word, look = _LEVELS.get(row.level, ("INFO", ""))
     seconds, rest = divmod(row.at, 1_000_000)
     clock = time.strftime("%H:%M:%S", time.gmtime(seconds))
     full = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest // 1000:03d}Z"
     message = row.message
     cut = ""
-    if len(message) > LONGEST:
+    if len(message) > longest:
         cut = f' <a href="{escape(line_url(row.id))}">show all {len(message):,} characters</a>'
-        message = message[:LONGEST] + "…"
+        message = message[:longest] + "…"
     task = escape(row.task_id or "")
     return (
         f'<li class="r {look}" id="L{number}"><a href="#L{number}">{number}</a>'

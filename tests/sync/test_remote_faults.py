@@ -189,7 +189,7 @@ def test_a_wrong_token_is_told_apart_and_never_shown(
     world: World, server: GitServer, clock: ManualClock, status: int
 ) -> None:
     world.synced({at("company.data", "a"): flow("a")})
-    server.password = "another"  # noqa: S105
+    server.password = "another"
     server.status = status if status == 403 else None
     world.configure(auth=TOKEN)
 

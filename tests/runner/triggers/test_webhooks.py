@@ -252,3 +252,61 @@ def test_a_webhook_is_never_locked_and_obeys_stop_after(house: House) -> None:
     assert still.status == 200
     assert house.triggers.flow_triggers.wants_end(NS, "f", "h")
     assert call(house).status == 404
+
+
+def test_a_delivery_is_remembered_for_a_week_and_starts_anew_after_it(house: House) -> None:
+    from datetime import timedelta
+
+    house.deploy(hook())
+    first = call(house, webhook_id="d1")
+
+    house.clock.advance(timedelta(days=6))
+    house.scheduler.run_once()
+    within = call(house, webhook_id="d1")
+    house.clock.advance(timedelta(days=2))
+    house.scheduler.run_once()
+    after = call(house, webhook_id="d1")
+
+    assert within.execution_id == first.execution_id
+    assert after.execution_id != first.execution_id
+    assert not after.replayed
+
+
+MULTIPART = (
+    b'--b\r\nContent-Disposition: form-data; name="who"\r\n\r\nme\r\n'
+    b'--b\r\nContent-Disposition: form-data; name="doc"; filename="../a b.txt"\r\n'
+    b"Content-Type: text/plain\r\n\r\nhello\r\n"
+    b"--b--\r\n"
+)
+
+
+def test_a_multipart_form_gives_fields_and_kept_files(house: House) -> None:
+    house.deploy(hook())
+    storage = house.executions.rendering.storage
+
+    outcome = call(house, body=MULTIPART, content_type="multipart/form-data; boundary=b", webhook_id="m")
+    again = call(house, body=MULTIPART, content_type="multipart/form-data; boundary=b", webhook_id="m")
+
+    found = variables(house, outcome)
+    [part] = found["parts"]
+    assert found["formFields"] == {"who": ["me"]}
+    assert "body" not in found or found["body"] is None
+    assert (part["name"], part["filename"], part["contentType"], part["size"]) == ("doc", "../a b.txt", "text/plain", 5)
+    assert part["uri"].endswith(f"/executions/{outcome.execution_id}/trigger/h/0-a b.txt")
+    from namespaces.blobs import path_of
+
+    with storage.open(path_of(part["uri"])) as file:
+        assert file.read() == b"hello"
+    assert again.replayed
+    assert len(storage.list("/company")) == 1
+
+
+def test_a_broken_multipart_body_is_refused(house: House) -> None:
+    house.deploy(hook())
+
+    assert call(house, body=b"nothing of the kind", content_type="multipart/form-data; boundary=b").status == 422
+    assert call(house, body=MULTIPART, content_type="multipart/form-data").status == 422
+    many = (
+        b"".join(b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n1\r\n' for _ in range(1_001)) + b"--b--\r\n"
+    )
+    assert call(house, body=many, content_type="multipart/form-data; boundary=b").status == 413
