@@ -6,7 +6,8 @@ Functions take the connection of the caller's unit of work. Inheritance is the c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -258,6 +259,42 @@ def entries(connection: Connection, namespaces: Iterable[str], *, now: datetime)
         .order_by(kv_table.c.namespace, kv_table.c.key)
     )
     return [_entry(row) for row in connection.execute(query)]
+
+
+def purge_keys(tx: Connection, chosen: Callable[[str, str], bool], *, expired_only: bool, now: datetime) -> int:
+    """Remove keys with all their versions where ``chosen(namespace, key)``; how many there were."""
+    query = sa.select(kv_table.c.namespace, kv_table.c.key).where(
+        kv_table.c.latest.is_(True), kv_table.c.deleted.is_(False)
+    )
+    if expired_only:
+        query = query.where(kv_table.c.expires_at <= now)
+    found = [(row.namespace, row.key) for row in tx.execute(query) if chosen(row.namespace, row.key)]
+    for namespace, key in found:
+        tx.execute(sa.delete(kv_table).where(kv_table.c.namespace == namespace, kv_table.c.key == key))
+    return len(found)
+
+
+def purge_versions(
+    tx: Connection, chosen: Callable[[str, str], bool], *, before: datetime | None, keep: int | None
+) -> int:
+    """Remove versions that are older than ``before`` and beyond the newest ``keep``; never the newest one."""
+    query = sa.select(kv_table.c.namespace, kv_table.c.key, kv_table.c.version, kv_table.c.updated_at)
+    newest = query.order_by(kv_table.c.namespace, kv_table.c.key, kv_table.c.version.desc())
+    kept: Counter[tuple[str, str]] = Counter()
+    gone = 0
+    for row in tx.execute(newest).all():
+        name = (row.namespace, row.key)
+        kept[name] += 1
+        old = (before is None or row.updated_at < before) and (keep is None or kept[name] > keep)
+        if kept[name] > 1 and old and chosen(*name):
+            gone += tx.execute(
+                sa.delete(kv_table).where(
+                    kv_table.c.namespace == row.namespace,
+                    kv_table.c.key == row.key,
+                    kv_table.c.version == row.version,
+                )
+            ).rowcount
+    return gone
 
 
 def require_namespace(connection: Connection, namespace: str) -> None:

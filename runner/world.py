@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
@@ -120,6 +121,30 @@ class FlowWorld:
 
     def kv_keys(self, namespace: str, prefix: str | None) -> list[str]:
         return self._database.read(lambda c: kv.keys(c, namespace, prefix=prefix, now=self._now))
+
+    def kv_purge(self, filters: Mapping[str, Any]) -> int:
+        """``filters``: namespaces, namespacePattern, keyPattern, includeChildNamespaces, type, expiredOnly, before,
+        keepAmount. Without namespaces: the flow's own.
+        """
+        named = filters.get("namespaces") or ([] if filters.get("namespacePattern") else [self._namespace])
+        for namespace in named:
+            self._may_write(namespace)
+
+        def chosen(namespace: str, key: str) -> bool:
+            below = filters.get("includeChildNamespaces", True) and any(namespace.startswith(f"{n}.") for n in named)
+            pattern = filters.get("namespacePattern")
+            wanted = namespace in named or below or (pattern and fnmatchcase(namespace, pattern))
+            if not wanted or not fnmatchcase(key, filters.get("keyPattern") or "*"):
+                return False
+            self._may_write(namespace)
+            return True
+
+        if filters.get("type") == "version":
+            before = _instant(filters, "before")
+            keep = filters.get("keepAmount")
+            return self._database.write(lambda tx: kv.purge_versions(tx, chosen, before=before, keep=keep))
+        expired_only = bool(filters.get("expiredOnly", True))
+        return self._database.write(lambda tx: kv.purge_keys(tx, chosen, expired_only=expired_only, now=self._now))
 
     # ------------------------------------------------------------------ files
 
@@ -326,12 +351,17 @@ def _between(filters: Mapping[str, Any], moment: Any) -> list[Any]:
     """``startDate`` and ``endDate`` as tasks render them: text with a zone. Raises ``InvalidInput``."""
     conditions: list[Any] = []
     for name in ("startDate", "endDate"):
-        written = filters.get(name)
-        if written is None or written == "":
-            continue
-        try:
-            read = read_instant(written)
-        except ValueError as error:
-            raise InvalidInput(f"{name}: {error}") from error
-        conditions.append(moment >= read if name == "startDate" else moment <= read)
+        read = _instant(filters, name)
+        if read is not None:
+            conditions.append(moment >= read if name == "startDate" else moment <= read)
     return conditions
+
+
+def _instant(filters: Mapping[str, Any], name: str) -> datetime | None:
+    written = filters.get(name)
+    if written is None or written == "":
+        return None
+    try:
+        return read_instant(written)
+    except ValueError as error:
+        raise InvalidInput(f"{name}: {error}") from error

@@ -95,3 +95,31 @@ def test_a_date_that_cannot_be_read_is_named(instance: Instance) -> None:
     instance.deploy("bad", f"tasks: [{{id: t, type: {CORE}log.PurgeLogs, namespace: x, endDate: tomorrow}}]\n")
 
     assert any("endDate" in line for line in instance.logs(instance.run("bad")["id"]))
+
+
+def test_expired_keys_old_versions_and_chosen_keys_are_purged(instance: Instance) -> None:
+    instance.deploy(
+        "kv",
+        f"""
+        tasks:
+          - {{id: gone, type: {CORE}kv.Set, key: gone, value: "1", ttl: PT0.01S}}
+          - {{id: one, type: {CORE}kv.Set, key: kept, value: "1"}}
+          - {{id: two, type: {CORE}kv.Set, key: kept, value: "2"}}
+          - {{id: three, type: {CORE}kv.Set, key: tmp_a, value: "2"}}
+          - {{id: sleep, type: {CORE}flow.Sleep, duration: PT0.05S}}
+          - {{id: expired, type: {CORE}kv.PurgeKV}}
+          - {{id: versions, type: {CORE}kv.PurgeKV, behavior: {{type: version, keepAmount: 1}}}}
+          - id: chosen
+            type: {CORE}kv.PurgeKV
+            namespaces: [{NS}]
+            keyPattern: "tmp_*"
+            behavior: {{type: key, expiredOnly: false}}
+          - {{id: left, type: {CORE}kv.GetKeys}}
+        """,
+    )
+
+    runs = {run["taskId"]: run.get("outputs") for run in instance.run("kv")["taskRunList"]}
+
+    sizes = {name: runs[name]["size"] for name in ("expired", "versions", "chosen")}
+    assert sizes == {"expired": 1, "versions": 1, "chosen": 1}
+    assert runs["left"]["keys"] == ["kept"]
