@@ -181,6 +181,7 @@ def put(
     """Write the next version. Raises ``InvalidInput`` for key or value, ``Conflict`` without ``overwrite``."""
     check_key(key)
     kind, stored = typed(value, type_)
+    _one_writer(tx, namespace, key)
     before = tx.execute(
         sa.select(kv_table).where(kv_table.c.namespace == namespace, kv_table.c.key == key, kv_table.c.latest.is_(True))
     ).one_or_none()
@@ -221,6 +222,7 @@ def put(
 
 def delete(tx: Connection, namespace: str, key: str, *, now: datetime) -> bool:
     """Whether there was something to delete."""
+    _one_writer(tx, namespace, key)
     entry = get(tx, namespace, key, now=now)
     if entry is None:
         return False
@@ -320,10 +322,22 @@ def _retire(tx: Connection, namespace: str, key: str) -> None:
     )
 
 
+def _one_writer(tx: Connection, namespace: str, key: str) -> None:
+    """Let writers of one key wait for each other until this transaction ends; SQLite has one writer anyway."""
+    if tx.dialect.name == "postgresql":
+        tx.execute(
+            sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": f"kv/{namespace}/{key}"}
+        )
+
+
 def _ensure_namespace(tx: Connection, namespace: str, now: datetime) -> None:
     known = tx.execute(sa.select(namespace_table.c.name).where(namespace_table.c.name == namespace)).scalar()
     if known is None:
-        tx.execute(sa.insert(namespace_table).values(name=namespace, created_at=now))
+        if tx.dialect.name == "postgresql":
+            from sqlalchemy.dialects.postgresql import insert
+        else:
+            from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment]
+        tx.execute(insert(namespace_table).values(name=namespace, created_at=now).on_conflict_do_nothing())
 
 
 def _entry(row: Any) -> Entry:
