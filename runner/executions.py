@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -415,13 +416,14 @@ class Executions:
         return place.mask(place.renderer(loaded.value, run).text(expression))
 
     def wait(self, execution_id: str, *, timeout_s: float) -> bool:
-        """Wait until the execution is terminal or PAUSED; False when the time is over first."""
+        """Wait until the execution is terminal or waits for somebody; False when the time is over first."""
         topic = f"execution:{execution_id}"
         deadline = time.monotonic() + timeout_s
+        waits = partial(view.waits_for_somebody, execution_id=execution_id, flow_of=self.registry.flow)
         while True:
             seen = self.nudges.seen(topic)
             state = State(self._row(execution_id).state)
-            if state.terminal or state is State.PAUSED:
+            if state.terminal or (state is State.PAUSED and self.database.read(waits)):
                 return True
             left = deadline - time.monotonic()
             if left <= 0:

@@ -136,7 +136,9 @@ class SqliteDatabase:
             except OperationalError as error:
                 raise Unavailable("the database cannot be read now", hint="try again") from error
             finally:
-                raw.execute("COMMIT")
+                # SQLAlchemy rolls back by itself on some errors: a COMMIT then would hide what went wrong.
+                if raw.in_transaction:
+                    raw.execute("COMMIT")
 
     def write(self, work: Work[T]) -> T:
         if self._closed:
