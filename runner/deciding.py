@@ -37,7 +37,7 @@ from runner.engine.effects import (
     StoreValues,
 )
 from runner.engine.events import Answered, AnyEvent, AttemptFinished, AttemptStarted, BlockFinished, Broken
-from runner.engine.ready import ready
+from runner.engine.ready import ready, strangers
 from runner.engine.step import Step
 from runner.engine.values import Execution, TaskRun
 from runner.inline import INLINE
@@ -114,6 +114,7 @@ class Decision:
         self._changed: dict[str, None] = {}
         self._acts: list[Act] = []
         self._logs: list[LogLine] = []
+        self.place.unwritten = self._logs
         self._metrics: list[tuple[TaskRun, Metric]] = []
         self._late: list[dict[str, Any]] = []
         self._ended_runs: list[TaskRun] = []
@@ -253,11 +254,7 @@ class Decision:
                 self._inline.append(effect)
             else:
                 waiting.dispatches.append(effect)
-        waiting.strangers.extend(
-            run.task_id
-            for run in self.value.runs.values()
-            if not run.state.terminal and run.task_id not in self.flow.by_id and run.id not in self._claims
-        )
+        waiting.strangers.extend(strangers(self.flow, self.value))
         return waiting
 
     def run_inline(self) -> None:

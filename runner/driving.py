@@ -10,7 +10,6 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from namespaces import revisions
 from namespaces.clock import Clock
 from namespaces.errors import CorruptRow, InvalidFlow, LannerError, NotFound, Unavailable
 from namespaces.flows.model import Flow
@@ -27,7 +26,7 @@ from runner.engine import events
 from runner.engine.concurrency import admit
 from runner.engine.states import State
 from runner.executions import Executions
-from runner.rows import execution_table, timer_table
+from runner.rows import execution_table, run_table, timer_table
 from runner.writing import insert_execution
 
 log = logging.getLogger("lanner.driving")
@@ -207,13 +206,34 @@ class Driver:
         if row is None:
             return
         child_id = derived_id("retry", execution_id, str(timer_id))
-        if self._database.read(
+        known = self._database.read(
             lambda c: c.execute(sa.select(execution_table.c.id).where(execution_table.c.id == child_id)).scalar()
-        ):
-            return
-        stored = self._database.read(lambda c: revisions.at_revision(c, row.namespace, row.flow_id, row.revision))
-        if stored is None:
-            return
+        )
+        if known is None:
+            self._insert_retry(row, child_id)
+        # The parent follows before the new execution moves: it may end faster than we come back.
+        if row.parent_run_id is not None:
+            self._follow(row.parent_run_id, execution_id, child_id)
+        self.begin_soon(child_id)
+
+    def _follow(self, parent_run_id: str, old_id: str, new_id: str) -> None:
+        """Let the Subflow task that waits for ``old_id`` wait for the execution in its place; else do nothing."""
+        run = self._database.read(
+            lambda c: c.execute(
+                sa.select(run_table.c.execution_id, run_table.c.epoch, run_table.c.outputs).where(
+                    run_table.c.id == parent_run_id
+                )
+            ).one_or_none()
+        )
+        if run is not None and (run.outputs or {}).get("executionId") == old_id:
+            self._executions.apply(
+                run.execution_id,
+                events.SubflowStarted(
+                    at=self._clock.now(), task_run_id=parent_run_id, epoch=run.epoch, execution_id=new_id
+                ),
+            )
+
+    def _insert_retry(self, row: Any, child_id: str) -> None:
         now = self._clock.now()
         values = {
             column: getattr(row, column)
@@ -230,12 +250,11 @@ class Driver:
             slot=False,
             created_at=now,
             history=[[State.CREATED.value, to_micros(now)]],
-            inputs=self._resealed(row.inputs, execution_id, child_id),
+            inputs=self._resealed(row.inputs, row.id, child_id),
             attempt_number=row.attempt_number + 1,
             recoveries=0,
         )
         self._database.write(lambda tx: insert_execution(tx, values))
-        self.begin_soon(child_id)
 
     def _resealed(self, inputs: Any, old_id: str, new_id: str) -> Any:
         """Secret inputs are bound to their execution: open them and seal them again for the new one."""

@@ -209,6 +209,7 @@ class Reconciler:
                     run_table.c.terminal.is_(False),
                     run_table.c.state.in_([State.RUNNING.value, State.PAUSED.value]),
                     execution_table.c.finished.is_(True),
+                    execution_table.c.state != State.RETRIED.value,  # its parent waits for what takes its place
                     execution_table.c.ended_at <= before,
                     execution_table.c.kind != "LOOP",
                 )

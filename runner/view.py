@@ -54,6 +54,8 @@ class Loaded:
     """Loop path of each loaded task run."""
     claimed: dict[str, str | None] = field(default_factory=dict)
     """Worker of each loaded task run."""
+    outputs_uris: dict[str, str] = field(default_factory=dict)
+    """Where large outputs are, by task run; the task run itself has none then."""
 
 
 def facts(row: Any) -> Facts:
@@ -127,10 +129,13 @@ def _loaded(row: Any, found: Iterable[Any]) -> Loaded:
     runs: dict[str, TaskRun] = {}
     paths: dict[str, tuple[str, ...]] = {}
     claimed: dict[str, str | None] = {}
+    uris: dict[str, str] = {}
     for run_row in found:
         runs[run_row.id] = rows.task_run(run_row, run_row.outputs)
         paths[run_row.id] = tuple(run_row.path or ())
         claimed[run_row.id] = run_row.worker_id
+        if run_row.outputs_uri:
+            uris[run_row.id] = run_row.outputs_uri
     return Loaded(
         value=rows.execution(row, runs),
         version=row.version,
@@ -138,6 +143,7 @@ def _loaded(row: Any, found: Iterable[Any]) -> Loaded:
         facts=facts(row),
         paths=paths,
         claimed=claimed,
+        outputs_uris=uris,
     )
 
 
