@@ -199,7 +199,7 @@ class ExecutionPorts(FlowPorts):
                 .limit(MOST_ERRORS)
             ).all()
         )
-        lines = [*rows, *(line for line in self._place.unwritten if line.level >= 50)]
+        lines: list[Any] = [*rows, *(line for line in self._place.unwritten if line.level >= 50)]
         return [
             {
                 "taskId": line.task_id,

@@ -96,7 +96,9 @@ def execution(namespace: str, flow_id: str, execution_id: str) -> Response:
             ):
                 head["why"] = why = explain.explain(connection, whole, now)
                 line_url = f"{url('execution_log_line', **head['place'])}?id="
-                why["html"] = logview.blocks(why["lines"], why.get("number", 1), lambda one: f"{line_url}{one}", 400)
+                why["html"] = logview.blocks(
+                    logview.in_time(why["lines"]), why.get("number", 1), lambda one: f"{line_url}{one}", 400
+                )
         return head
 
     head = lanner().database.read(read)

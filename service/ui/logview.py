@@ -20,6 +20,11 @@ _ESCAPE = re.compile(
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
+def in_time(lines: Iterable[Any]) -> list[Any]:
+    """The lines of one window by time: what scripts write arrives a moment after what the worker says about them."""
+    return sorted(lines, key=lambda row: (row.at, row.id))
+
+
 def block(lines: Iterable[Any], number: int, line_url: Callable[[int], str], longest: int = LONGEST) -> Markup:
     """Rows ``(id, at, level, task_id, message)`` as list items; the first has the given number."""
     made = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import itertools
 import json
 import re
 import signal
@@ -384,7 +385,7 @@ def test_no_moment_of_a_schedule_is_lost_or_doubled(site: Site, point: str) -> N
     moments = fires()
     seconds = [time.mktime(time.strptime(moment[:19], "%Y-%m-%dT%H:%M:%S")) for moment in moments]
     assert len(set(moments)) == len(moments)
-    assert [later - earlier for earlier, later in zip(seconds, seconds[1:], strict=False)] == [1.0] * (len(seconds) - 1)
+    assert [later - earlier for earlier, later in itertools.pairwise(seconds)] == [1.0] * (len(seconds) - 1)
     site.server.stop()  # type: ignore[union-attr]
 
 
