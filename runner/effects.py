@@ -303,7 +303,7 @@ class Effects:
 
     def announce_again(self, execution_id: str) -> None:
         """Tell whoever waits for an execution that has ended; for ends that were not heard."""
-        row = self._database.read(lambda c: c.execute(view.ONE_EXECUTION, {"k_id": execution_id}).one_or_none())
+        row = self._database.read(lambda c: view.ONE_EXECUTION.one_or_none(c, k_id=execution_id))
         if row is not None and State(row.state).terminal:
             self._announce(execution_id, {"state": row.state, "at": len(row.history or ())})
 

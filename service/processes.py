@@ -93,21 +93,14 @@ def serve(
         if reload is not None:
             stop.on_hangup(lambda: _reload(lanner, reload))
         lanner.start()
-        settle_memory()
+        # What exists now lives as long as the process: the collector need not look at it again.
+        gc.freeze()
+        gc.set_threshold(*COLLECT)
+        gc.enable()
         print(start_block(settings, roles, lanner, server, setup_token), flush=True)
         stop.wait()
         _drain(settings, lanner, server, drain)
     return 0
-
-
-def settle_memory() -> None:
-    """Let the garbage collector run again, over what comes from now on: nothing made by the start ever goes away.
-
-    Collections of the oldest generation otherwise stop all threads for the time it takes to look at everything.
-    """
-    gc.freeze()
-    gc.set_threshold(*COLLECT)
-    gc.enable()
 
 
 def check_start(settings: Settings, held: ExitStack) -> None:
