@@ -40,7 +40,6 @@ UNBROKEN = timedelta(seconds=15)
 """The judge must itself have seen the database for so long before it calls a worker lost."""
 
 
-
 class Reconciler:
     def __init__(self, executions: Executions, driver: Driver, dispatch: Dispatch, holder: str) -> None:
         self._executions = executions

@@ -28,9 +28,10 @@ class Stopped(BaseException):
 class Problem(Exception):
     """The script has not run, or not to its end; ``code`` is that of the failure."""
 
-    def __init__(self, code: str, text: str) -> None:
+    def __init__(self, code: str, text: str, exit_code: int = 125) -> None:
         super().__init__(text)
         self.code = code
+        self.exit_code = exit_code
 
 
 class Container:
@@ -72,7 +73,7 @@ class Container:
         copy(stream)
         code = int(self.api.wait(self.name)["StatusCode"])
         if self.api.inspect_container(self.name)["State"].get("OOMKilled"):
-            raise Problem("script_oom", "killed by the kernel: out of memory (oom)")
+            raise Problem("script_oom", "killed by the kernel: out of memory (oom)", code)
         return code
 
     def fetch(self) -> None:
@@ -112,7 +113,7 @@ class Container:
                 labels=spec["labels"],
                 host_config=self.host_config(),
             )
-        except (errors.APIError, ValueError, TypeError) as error:
+        except (errors.DockerException, ValueError, TypeError) as error:
             raise Problem("not_started", f"the container could not be made: {explained(error)}") from error
 
     def host_config(self) -> Any:
@@ -224,18 +225,18 @@ def main(path: str) -> int:
     except Stopped:
         return 128 + signal.SIGTERM
     except Problem as error:
-        return failed(spec, error.code, str(error))
+        return failed(spec, error.code, str(error), error.exit_code)
     except (errors.DockerException, OSError) as error:
         return failed(spec, "container_failed", f"the engine at {spec['engine']} failed: {explained(error)}")
     finally:
         container.remove()
 
 
-def failed(spec: dict[str, Any], code: str, text: str) -> int:
+def failed(spec: dict[str, Any], code: str, text: str, exit_code: int = 125) -> int:
     """Leave the reason where the worker finds it."""
     with open(spec["error"], "w", encoding="utf-8") as file:
         json.dump({"code": code, "error": text}, file)
-    return 125
+    return exit_code
 
 
 if __name__ == "__main__":

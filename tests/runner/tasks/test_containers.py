@@ -327,6 +327,40 @@ def test_a_program_that_the_image_lacks_is_one_clear_error(contained: Bench) -> 
     assert "python" in end.error
 
 
+def test_a_size_that_is_none_is_one_clear_error(contained: Bench) -> None:
+    end = contained.run(shell("true", taskRunner={**RUNNER, "memory": {"memory": "lots"}}))
+
+    assert end.state is State.FAILED
+    assert end.error.startswith("the container could not be made: ")
+
+
+def test_more_memory_than_allowed_ends_the_script(contained: Bench) -> None:
+    grow = "x=0123456789; while :; do x=$x$x; done"
+    end = contained.run(shell(grow, taskRunner={**RUNNER, "memory": {"memory": "32MB", "memorySwap": "32MB"}}))
+
+    assert (end.state, end.outputs["exitCode"]) == (State.FAILED, 137)
+    # Not every engine notices what the kernel did.
+    assert end.error in ("killed by the kernel: out of memory (oom)", "Command failed with exit code 137")
+
+
+def test_options_without_effect_are_named(contained: Bench) -> None:
+    end = contained.run(shell("true", taskRunner={**RUNNER, "delete": False}))
+
+    assert end.state is State.SUCCESS
+    assert [line for line in contained.reporter.messages() if "taskRunner.delete: false is ignored" in line]
+
+
+def test_several_containers_at_once(contained: Bench) -> None:
+    claims = [contained.claim(shell("echo $LANNER_TASKRUN_ID"), number=number) for number in range(8)]
+    threads = [threading.Thread(target=contained.runner.run, args=(each.task_run.id, 1)) for each in claims]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert sorted(contained.reporter.messages()) == sorted(each.task_run.id for each in claims)
+
+
 def test_older_flows_say_docker_in_their_own_way(contained: Bench) -> None:
     end = contained.run(
         shell(
