@@ -31,6 +31,8 @@ ROLES = ("web", "scheduler", "executor", "sync", "worker")
 DRAINS = ("wait", "kill")
 KEPT_VARIABLES = ("LANNER_TEST",)
 PR_SET_DUMPABLE = 4
+COLLECT = (5_000, 10, 10)
+"""Thresholds of the garbage collector: a request makes hundreds of objects, nearly all gone without its help."""
 
 
 def parse_roles(given: Iterable[str]) -> frozenset[str]:
@@ -91,13 +93,21 @@ def serve(
         if reload is not None:
             stop.on_hangup(lambda: _reload(lanner, reload))
         lanner.start()
-        # What exists now lives as long as the process: the collector need not look at it again.
-        gc.freeze()
-        gc.enable()
+        settle_memory()
         print(start_block(settings, roles, lanner, server, setup_token), flush=True)
         stop.wait()
         _drain(settings, lanner, server, drain)
     return 0
+
+
+def settle_memory() -> None:
+    """Let the garbage collector run again, over what comes from now on: nothing made by the start ever goes away.
+
+    Collections of the oldest generation otherwise stop all threads for the time it takes to look at everything.
+    """
+    gc.freeze()
+    gc.set_threshold(*COLLECT)
+    gc.enable()
 
 
 def check_start(settings: Settings, held: ExitStack) -> None:

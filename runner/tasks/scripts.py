@@ -91,11 +91,13 @@ class _Preparation:
         return argv, env
 
     def through_shell(self, shell: list[str], lines: list[str]) -> list[str]:
-        """One shell process for all lines."""
+        """One shell process for all lines. Secrets go by file: everybody on this machine may read arguments."""
         text = "\n".join([*([fail_fast_line(shell)] if self.task.fail_fast else []), *lines])
-        if len(text.encode()) < LONGEST_ARGUMENT:
+        takes_file = shell[-1] in ("-c", "-Command")
+        secret = takes_file and any(secret in text for secret in self.context.masker.secrets)
+        if len(text.encode()) < LONGEST_ARGUMENT and not secret:
             return [*shell, text]
-        if shell[-1] not in ("-c", "-Command"):
+        if not takes_file:
             raise RunFailed(f"the commands are longer than {LONGEST_ARGUMENT} bytes", code="script_too_long")
         return [*shell[:-1], self.helper_file(LANGUAGES["shell"].extension, text)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -14,6 +15,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         print(f"lanner {VERSION}")
         return
+    if given[:1] in (["serve"], ["worker"]):
+        # Starting makes a million objects that stay: looking through them again and again is a seventh of the time.
+        # `processes.serve` turns the collector on again.
+        gc.disable()
     from service.cli.app import run
 
     sys.exit(run(given))
