@@ -28,7 +28,6 @@ from namespaces.store.nudges import Nudges
 from namespaces.store.outbox import Message
 from runner.deciding import Decision, Outcome, Pending
 from runner.engine.events import AnyEvent, Pause
-from runner.engine.states import State
 from runner.plugin import Metric
 from runner.rendering import Rendering
 from runner.view import Loaded, load
@@ -140,7 +139,7 @@ class Applier:
         """Run what is ready and owned by nobody: after a crash, a lost message, a resume. Harmless at any time."""
         for _ in range(STALE_RETRIES):
             loaded = self._database.read(lambda c: load(c, execution_id, [Pause(at=self._clock.now())]))
-            if loaded is None or loaded.value.state not in (State.RUNNING, State.RETRYING):
+            if loaded is None or loaded.value.finished:
                 return
             decision = Decision(self._rendering, self._flow(loaded), loaded)
             ready = decision.ready()
@@ -148,7 +147,7 @@ class Applier:
                 self._finish(decision)
             except Stale:
                 continue
-            if ready.dispatches or ready.subflows:
+            if ready.dispatches or ready.children:
                 self._after_commit(execution_id, decision.flow, ready)
             return
 

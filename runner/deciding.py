@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from namespaces.errors import LannerError
-from namespaces.flows.model import Flow, Runnable, Subflow, WorkingDirectory
+from namespaces.flows.model import Flow, Runnable
 from namespaces.store.outbox import Message
 from runner import asking
 from runner.engine.advance import advance
@@ -37,7 +37,7 @@ from runner.engine.effects import (
     StoreValues,
 )
 from runner.engine.events import Answered, AnyEvent, AttemptFinished, AttemptStarted, BlockFinished, Broken
-from runner.engine.states import State
+from runner.engine.ready import ready
 from runner.engine.step import Step
 from runner.engine.values import Execution, TaskRun
 from runner.inline import INLINE
@@ -75,8 +75,16 @@ class Outcome:
     dispatches: list[Dispatch] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
     timers: bool = False
-    subflows: list[StartSubflow] = field(default_factory=list)
-    """Subflows found unstarted; those of fresh decisions are messages."""
+    children: list[StartSubflow | RestartSubflow] = field(default_factory=list)
+    """Child executions found unstarted; those of fresh decisions are messages."""
+
+
+def child_message(effect: StartSubflow | RestartSubflow) -> dict[str, Any]:
+    """The payload by which ``effects`` starts (or restarts) a child execution."""
+    payload = {"do": "start_subflow", "run": effect.task_run_id, "epoch": effect.epoch}
+    if isinstance(effect, RestartSubflow):
+        payload.update(do="restart_subflow", child=effect.execution_id)
+    return payload
 
 
 class Decision:
@@ -232,20 +240,17 @@ class Decision:
         )
 
     def ready(self) -> Outcome:
-        """Attempts and subflows that wait and that nobody has taken; inline ones are taken up here."""
+        """What waits and nobody has taken; inline attempts are taken up here."""
         waiting = Outcome()
-        for run in self.value.runs.values():
-            task = self.flow.by_id.get(run.task_id)
-            if run.state not in (State.CREATED, State.RESTARTED, State.SUBMITTED) or run.id in self._claims:
+        for effect in ready(self.flow, self.value):
+            if effect.task_run_id in self._claims:
                 continue
-            if isinstance(task, Subflow):
-                waiting.subflows.append(StartSubflow(task_run_id=run.id, epoch=run.epoch))
-            elif isinstance(task, Runnable | WorkingDirectory):
-                dispatch = Dispatch(task_run_id=run.id, epoch=run.epoch)
-                if self._is_inline(dispatch):
-                    self._inline.append(dispatch)
-                else:
-                    waiting.dispatches.append(dispatch)
+            if not isinstance(effect, Dispatch):
+                waiting.children.append(effect)
+            elif self._is_inline(effect):
+                self._inline.append(effect)
+            else:
+                waiting.dispatches.append(effect)
         return waiting
 
     def run_inline(self) -> None:
@@ -326,22 +331,8 @@ class Decision:
                     if self._slot:
                         change.slot = False
                         change.messages.append((self.value.id, {"do": "release"}))
-                case StartSubflow():
-                    change.messages.append(
-                        (self.value.id, {"do": "start_subflow", "run": act.task_run_id, "epoch": act.epoch})
-                    )
-                case RestartSubflow():
-                    change.messages.append(
-                        (
-                            self.value.id,
-                            {
-                                "do": "restart_subflow",
-                                "run": act.task_run_id,
-                                "epoch": act.epoch,
-                                "child": act.execution_id,
-                            },
-                        )
-                    )
+                case StartSubflow() | RestartSubflow():
+                    change.messages.append((self.value.id, child_message(act)))
                 case KillAttempt():
                     change.messages.append(
                         (self.value.id, {"do": "kill_attempt", "run": act.task_run_id, "epoch": act.epoch})

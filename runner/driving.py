@@ -244,10 +244,8 @@ class Driver:
         try:
             for message in outcome.messages:
                 self._work.submit(effects.handle, message)
-            for subflow in outcome.subflows:
-                self._work.submit(
-                    self._guarded_effect, effects.start_subflow, execution_id, subflow.task_run_id, subflow.epoch
-                )
+            for child in outcome.children:
+                self._work.submit(self._guarded_effect, effects.start_child, execution_id, child)
         except RuntimeError:
             log.info("effects left for the next start: %s", execution_id, extra={"action": "left_for_restart"})
 

@@ -18,8 +18,10 @@ from namespaces.labels import read_labels
 from namespaces.store import outbox
 from namespaces.store.outbox import Message
 from runner import view
+from runner.deciding import child_message
 from runner.dispatch.base import Dispatch
 from runner.engine import events
+from runner.engine.effects import RestartSubflow, StartSubflow
 from runner.engine.states import TERMINAL, State
 from runner.executions import Executions, StartRequest
 from runner.rendering import Place
@@ -294,9 +296,10 @@ class Effects:
         if State(state).terminal:
             self._executions.restart(child)
 
-    def start_subflow(self, execution_id: str, task_run_id: str, epoch: int) -> None:
-        """Start a Subflow that nobody has started yet: what the reconciler finds."""
-        self._start_subflow(execution_id, {"run": task_run_id, "epoch": epoch})
+    def start_child(self, execution_id: str, effect: StartSubflow | RestartSubflow) -> None:
+        """Start a child execution that nobody has started yet: what the reconciler finds."""
+        payload = child_message(effect)
+        getattr(self, f"_{payload['do']}")(execution_id, payload)
 
     def announce_again(self, execution_id: str) -> None:
         """Tell whoever waits for an execution that has ended; for ends that were not heard."""

@@ -136,9 +136,7 @@ def newest_change(connection: Connection) -> tuple[Any, ...]:
     """A value that differs whenever a list of executions would look different: what lists watch."""
     newest = connection.execute(sa.select(sa.func.max(_micros(_e.created_at)))).scalar()
     row = connection.execute(
-        sa.select(sa.func.count().label("n"), sa.func.sum(_e.version).label("versions")).where(
-            _e.finished.is_(False)
-        )
+        sa.select(sa.func.count().label("n"), sa.func.sum(_e.version).label("versions")).where(_e.finished.is_(False))
     ).one()
     return newest, row.n, row.versions
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,9 +19,10 @@ from namespaces.store.db import database_now
 from runner.dispatch.base import Dispatch
 from runner.driving import Driver
 from runner.engine import events
+from runner.engine.draft import BEFORE_THE_GATE
 from runner.engine.states import State
 from runner.executions import Executions
-from runner.rows import execution_table, run_table
+from runner.rows import decode_history, execution_table, run_table
 from runner.tables import WorkerRow
 
 log = logging.getLogger("lanner.rescue")
@@ -38,6 +39,14 @@ BATCH = 200
 UNBROKEN = timedelta(seconds=15)
 """The judge must itself have seen the database for so long before it calls a worker lost."""
 
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+def _since(history: Any) -> datetime:
+    """When a stored history entered its last state."""
+    changes = decode_history(history) if history else ()
+    return changes[-1][1] if changes else LONG_AGO
+
 
 class Reconciler:
     def __init__(self, executions: Executions, driver: Driver, dispatch: Dispatch, holder: str) -> None:
@@ -50,6 +59,7 @@ class Reconciler:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lanner-rescue", daemon=True)
         self._seen_since: datetime | None = None
+        self._page = ""
 
     def start(self) -> None:
         self._thread.start()
@@ -92,8 +102,7 @@ class Reconciler:
         for worker_id in self._database.read(lambda c: self._lost_workers(c, database_now(c, self._clock))):
             helped += self._lost(worker_id)
         patience = timedelta(0) if after_start else UNCLAIMED
-        for execution_id in self._database.read(lambda c: self._unclaimed(c, now - patience)):
-            helped += self._help(execution_id, lambda i=execution_id: self._executions.applier.drive(i))
+        helped += self._drive_unclaimed(now - patience, whole=after_start)
         for execution_id in self._database.read(lambda c: self._stuck_killing(c, now - KILLING_FOR)):
             helped += self._help(execution_id, lambda i=execution_id: self._force_kill(i))
         for execution_id in self._database.read(lambda c: self._unheard(c, now - UNCLAIMED)):
@@ -101,6 +110,16 @@ class Reconciler:
         for namespace, flow_id in self._database.read(self._queues):
             self._driver.released(namespace, flow_id)
         return helped
+
+    def _drive_unclaimed(self, before: datetime, *, whole: bool) -> int:
+        """One page of what waits, or after a start all of it; the next pass goes on where this one ended."""
+        helped = 0
+        while True:
+            found, self._page = self._database.read(lambda c: self._unclaimed(c, before, self._page))
+            for execution_id in found:
+                helped += self._help(execution_id, lambda i=execution_id: self._executions.applier.drive(i))
+            if not whole or not self._page or self._stop.is_set():
+                return helped
 
     def _help(self, execution_id: str, step: Any) -> int:
         """One step for one execution; a failing one is counted on its row and ends FAILED after five."""
@@ -136,6 +155,7 @@ class Reconciler:
             connection.execute(
                 sa.select(execution_table.c.id)
                 .where(
+                    execution_table.c.finished.is_(False),
                     execution_table.c.state.in_([State.CREATED.value, State.RESTARTED.value]),
                     execution_table.c.created_at <= before,
                     now_or_later,
@@ -146,25 +166,35 @@ class Reconciler:
         )
 
     @staticmethod
-    def _unclaimed(connection: Connection, before: datetime) -> list[str]:
-        """Executions with a task run that is ready and that nobody has. Recent ones are given time by their version:
-        a run whose creation is younger than ``before`` is left alone."""
-        rows = connection.execute(
-            sa.select(run_table.c.execution_id, sa.func.max(run_table.c.history).label("history"))
+    def _unclaimed(connection: Connection, before: datetime, after: str) -> tuple[list[str], str]:
+        """Executions with a task run that was decided on before ``before`` and that nobody has taken, in order of
+        their ids from ``after`` on; and where the next look begins ("" when this one reached the end).
+
+        In whatever state they are: afterExecution tasks, ``onPause`` and the siblings of a loop that waits count too.
+        """
+        waiting = (
+            sa.select(
+                run_table.c.execution_id,
+                sa.func.min(run_table.c.history).label("one"),
+                sa.func.max(run_table.c.history).label("other"),
+            )
             .join(execution_table, execution_table.c.id == run_table.c.execution_id)
             .where(
                 execution_table.c.finished.is_(False),
-                execution_table.c.state.in_([State.RUNNING.value, State.RETRYING.value]),
+                execution_table.c.state.not_in([state.value for state in BEFORE_THE_GATE]),
                 run_table.c.terminal.is_(False),
                 run_table.c.worker_id.is_(None),
+                run_table.c.epoch > 0,
                 run_table.c.state.in_([State.CREATED.value, State.RESTARTED.value, State.SUBMITTED.value]),
+                run_table.c.execution_id > after,
             )
             .group_by(run_table.c.execution_id)
+            .order_by(run_table.c.execution_id)
             .limit(BATCH)
         )
-        from runner.rows import decode_history
-
-        return [row.execution_id for row in rows if not row.history or decode_history(row.history)[-1][1] <= before]
+        rows = connection.execute(waiting).all()
+        old = [row.execution_id for row in rows if _since(row.one) <= before or _since(row.other) <= before]
+        return old, rows[-1].execution_id if len(rows) == BATCH else ""
 
     @staticmethod
     def _unheard(connection: Connection, before: datetime) -> list[str]:
@@ -220,14 +250,12 @@ class Reconciler:
         return len(held)
 
     def _stuck_killing(self, connection: Connection, before: datetime) -> list[str]:
-        from runner.rows import decode_history
-
         rows = connection.execute(
             sa.select(execution_table.c.id, execution_table.c.history)
             .where(execution_table.c.state == State.KILLING.value)
             .limit(BATCH)
         )
-        return [row.id for row in rows if decode_history(row.history)[-1][1] <= before]
+        return [row.id for row in rows if _since(row.history) <= before]
 
     def _force_kill(self, execution_id: str) -> None:
         """The workers do not answer: send the kill again, and give up on attempts without a living worker."""

@@ -23,7 +23,7 @@ from namespaces.flows.model import Flow, Trigger
 from namespaces.ids import new_id
 from namespaces.registry import Registry
 from namespaces.store import leases
-from namespaces.store.db import Database
+from namespaces.store.db import Database, database_now
 from namespaces.store.nudges import Nudges
 from runner import declared, triggerrows
 from runner.executions import Executions
@@ -196,9 +196,7 @@ class Scheduler:
             return True
         had = self._lease
         self._lease = self._database.write(
-            lambda tx: leases.acquire(
-                tx, LEASE, self._holder, now=triggerrows.database_now(tx, self._clock), ttl=LEASE_TTL
-            )
+            lambda tx: leases.acquire(tx, LEASE, self._holder, now=database_now(tx, self._clock), ttl=LEASE_TTL)
         )
         # Trusted from before the request was sent: whoever takes over sees an older end, never a later one.
         self._renewed = now

@@ -1,4 +1,8 @@
-"""The timer loop: due rows become events. No timer lives anywhere but in its row."""
+"""The timer loop: due rows become events. No timer lives anywhere but in its row.
+
+A row cannot get lost: it is written in the transaction of the state that waits for it (``writing.write``), and goes
+only after its event was committed. So the reconciler does not look for states without their timer.
+"""
 
 from __future__ import annotations
 

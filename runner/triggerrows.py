@@ -14,7 +14,6 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from namespaces.clock import Clock
 from namespaces.store.base import from_micros, to_micros
 from namespaces.tables import TriggerRow
 from runner.logs import LogLine
@@ -47,13 +46,6 @@ def same_trigger() -> sa.ColumnElement[bool]:
 
 def key_of(row: Any) -> Key:
     return row.namespace, row.flow_id, row.trigger_id
-
-
-def database_now(tx: Connection, clock: Clock) -> datetime:
-    """The database's time; on SQLite the host's, which is the same there."""
-    if tx.dialect.name == "postgresql":
-        return tx.execute(sa.select(sa.func.clock_timestamp())).scalar_one()  # type: ignore[no-any-return]
-    return clock.now()
 
 
 def _text(moment: datetime | None) -> int | None:

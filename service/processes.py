@@ -84,6 +84,10 @@ def serve(
         if server is not None:
             server.start()
             held.callback(server.stop, 0)
+        if settings.server.management_port is not None:
+            management = _management(lanner, settings.server.management_port)
+            management.start()
+            held.callback(management.stop, 0)
         if reload is not None:
             stop.on_hangup(lambda: _reload(lanner, reload))
         lanner.start()
@@ -195,6 +199,8 @@ def start_block(settings: Settings, roles: frozenset[str], lanner: Lanner, serve
     database = lanner.database.url.render_as_string(hide_password=True)
     rows = [("pages", f"{url}/ui/")] if server is not None else []
     rows += [("data", str(settings.data_dir)), ("database", database)]
+    if settings.server.management_port is not None:
+        rows.append(("figures", f"http://127.0.0.1:{settings.server.management_port}/metrics"))
     if set(roles) != set(ROLES):
         rows.append(("roles", ", ".join(role for role in ROLES if role in roles)))
     if "sync" in roles:
@@ -223,17 +229,14 @@ def _web(settings: Settings, lanner: Lanner) -> tuple[Any, str | None]:
 
     Without any user the server listens on loopback only, whatever the configuration says.
     """
+    from service.auth.setup import prepare_first_run
     from service.server import Server
     from service.web import create_app
 
     app = create_app(lanner)
     host, token = settings.server.host, None
     if settings.auth.mode != "none":
-        accounts = app.extensions["lanner.accounts"]
-        admin = settings.auth.admin
-        if admin.username is not None and admin.password is not None:
-            accounts.ensure_admin(admin.username, admin.password.resolve())
-        token = accounts.setup_token()
+        token = prepare_first_run(lanner)
         if token is not None and not is_loopback(host):
             log.warning(
                 "there is no user yet: listening on 127.0.0.1 instead of %s until the set-up is done and the server "
@@ -243,6 +246,14 @@ def _web(settings: Settings, lanner: Lanner) -> tuple[Any, str | None]:
             )
             host = "127.0.0.1"
     return Server(app, host=host, port=settings.server.port, threads=settings.server.threads), token
+
+
+def _management(lanner: Lanner, port: int) -> Any:
+    """Health and figures without a login, for this machine only; every role may have it."""
+    from service.server import Server
+    from service.web import create_management_app
+
+    return Server(create_management_app(lanner), host="127.0.0.1", port=port, threads=4)
 
 
 def _reload(lanner: Lanner, reload: Callable[[], Settings]) -> None:

@@ -17,12 +17,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from namespaces.errors import Conflict, LannerError, Unavailable
 from namespaces.ids import new_id
 from namespaces.store import leases
+from namespaces.store.db import database_now
 from namespaces.store.leases import Lease
 from namespaces.store.nudges import Nudges
 from sync import pace, requests, store
@@ -388,7 +388,9 @@ class SyncLoop:
             return held.lease
         asked_at = clock.monotonic()
         lease = self._tools.database.write(
-            lambda tx: leases.acquire(tx, f"source:{name}", self._holder, now=self._database_now(tx), ttl=TTL)
+            lambda tx: leases.acquire(
+                tx, f"source:{name}", self._holder, now=database_now(tx, self._tools.clock), ttl=TTL
+            )
         )
         if lease is None:
             self._leases.pop(name, None)
@@ -405,16 +407,10 @@ class SyncLoop:
             asked_at = clock.monotonic()
             lease = self._tools.database.write(
                 lambda tx, name=name: leases.acquire(  # type: ignore[misc]
-                    tx, f"source:{name}", self._holder, now=self._database_now(tx), ttl=TTL
+                    tx, f"source:{name}", self._holder, now=database_now(tx, self._tools.clock), ttl=TTL
                 )
             )
             if lease is None or lease.token != held.lease.token:
                 self._leases.pop(name, None)
             else:
                 held.trusted_until = asked_at + TTL.total_seconds() - MARGIN_S
-
-    def _database_now(self, tx: Connection) -> datetime:
-        if tx.dialect.name == "postgresql":
-            moment: datetime = tx.execute(sa.text("SELECT clock_timestamp()")).scalar_one()
-            return moment
-        return self._tools.clock.now()

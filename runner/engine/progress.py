@@ -10,13 +10,14 @@ from dataclasses import replace
 from namespaces.flows.model import Runnable, Subflow, WorkingDirectory
 from runner.engine.deferral import handler_ended
 from runner.engine.draft import BEFORE_THE_GATE, Draft
-from runner.engine.effects import CreateRetry, Dispatch, Question, Release, RestartSubflow, StartSubflow
+from runner.engine.effects import CreateRetry, Dispatch, Question, Release
 from runner.engine.endings import end_run, fail
 from runner.engine.flowable.families import FAMILIES
 from runner.engine.flowable.family import next_of_list
 from runner.engine.lists import SIDE_LISTS
 from runner.engine.moments import moment, span
 from runner.engine.outcomes import STOPPING, of_flowable
+from runner.engine.ready import of_subflow
 from runner.engine.states import State, worst
 from runner.engine.values import TaskRun
 
@@ -68,11 +69,7 @@ def enter(d: Draft, run: TaskRun) -> None:
 
 def _enter_subflow(d: Draft, run: TaskRun, task: Subflow) -> None:
     run = d.put(replace(run, epoch=max(run.epoch, 1)))
-    child = (run.outputs or {}).get("executionId")
-    if run.state is State.RESTARTED and child and task.restart_behavior == "RETRY_FAILED":
-        d.act(RestartSubflow(task_run_id=run.id, execution_id=child, epoch=run.epoch))
-    else:
-        d.act(StartSubflow(task_run_id=run.id, epoch=run.epoch))
+    d.act(of_subflow(task, run))
 
 
 def _ended(d: Draft, run_id: str | None) -> None:

@@ -1,33 +1,52 @@
-"""Which attempts may be claimed at this moment: for the shell that repairs lost dispatches (``reliability.md`` R3)."""
+"""What waits to be taken at this moment: for the shell that repairs lost dispatches (``reliability.md`` R3)."""
 
 from __future__ import annotations
 
-from namespaces.flows.model import Flow, Runnable, WorkingDirectory
+from namespaces.flows.model import Flow, Runnable, Subflow, WorkingDirectory
 from runner.engine.draft import BEFORE_THE_GATE
-from runner.engine.effects import Dispatch
+from runner.engine.effects import Dispatch, RestartSubflow, StartSubflow
 from runner.engine.states import State
 from runner.engine.values import Execution, TaskRun
 
 _WAITING = frozenset({State.CREATED, State.SUBMITTED, State.RESTARTED})
 
+Waiting = Dispatch | StartSubflow | RestartSubflow
 
-def ready(flow: Flow, execution: Execution) -> tuple[Dispatch, ...]:
-    """The dispatches that were decided and whose attempts have not begun, among the task runs of this view.
+
+def ready(flow: Flow, execution: Execution) -> tuple[Waiting, ...]:
+    """What was decided and has not begun, among the task runs of this view: attempts, child executions.
 
     Also right for executions that are PAUSED (``onPause``, siblings of a waiting loop) or terminal with
-    afterExecution tasks left. What a pause holds back is not ready: it is dispatched at the resume.
+    afterExecution tasks left. What a pause holds back is not ready: it is dispatched at the resume; and once the
+    end is decided nothing starts any more.
     """
-    if execution.finished or execution.state in BEFORE_THE_GATE:
+    if execution.finished or execution.state in BEFORE_THE_GATE or execution.ending is not None:
         return ()
     held = bool(execution.scope.extra.get("manual") or execution.scope.extra.get("holding"))
     runs = sorted(execution.runs.values(), key=lambda run: run.sequence)
-    return tuple(Dispatch(task_run_id=run.id, epoch=run.epoch) for run in runs if _is_ready(flow, run, held))
+    found = (_waiting(flow, run) for run in runs if run.state in _WAITING and run.epoch and not _held(run, held))
+    return tuple(effect for effect in found if effect is not None)
 
 
-def _is_ready(flow: Flow, run: TaskRun, held: bool) -> bool:
-    if run.state not in _WAITING or not run.epoch:
-        return False
-    if not isinstance(flow.by_id.get(run.task_id), Runnable | WorkingDirectory):
-        return False
-    retries_later = held and bool(run.attempts) and run.attempts[-1].state is State.FAILED
-    return not (retries_later and run.state is State.CREATED)
+def _held(run: TaskRun, held: bool) -> bool:
+    """Whether the resume will begin this task run: one that runs again, or whose retry came due meanwhile."""
+    failed = bool(run.attempts) and run.attempts[-1].state is State.FAILED
+    return held and (run.state is State.RESTARTED or (run.state is State.CREATED and failed))
+
+
+def _waiting(flow: Flow, run: TaskRun) -> Waiting | None:
+    match flow.by_id.get(run.task_id):
+        case Runnable() | WorkingDirectory():
+            return Dispatch(task_run_id=run.id, epoch=run.epoch)
+        case Subflow() as task:
+            return of_subflow(task, run)
+        case _:
+            return None
+
+
+def of_subflow(task: Subflow, run: TaskRun) -> StartSubflow | RestartSubflow:
+    """How the child execution of a Subflow task run begins, now that its turn has come."""
+    child = (run.outputs or {}).get("executionId")
+    if run.state is State.RESTARTED and child and task.restart_behavior == "RETRY_FAILED":
+        return RestartSubflow(task_run_id=run.id, execution_id=child, epoch=run.epoch)
+    return StartSubflow(task_run_id=run.id, epoch=run.epoch)

@@ -41,9 +41,6 @@ NOT_YET = frozenset(
         "retention.executions",
         "retention.idempotency_keys",
         "retention.sync_runs",
-        "server.allow_http",
-        "server.management_port",
-        "server.trusted_proxies",
         "subflow_pin",
         "tasks.minimum_isolation",
     }

@@ -191,3 +191,17 @@ def _children(pid: int) -> list[int]:
 
 def _alive(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
+
+
+def test_figures_have_a_port_of_their_own_on_loopback(tmp_path: Path) -> None:
+    import urllib.error
+    import urllib.request
+
+    port = free_port()
+    with LannerServer(tmp_path, auth="basic", env={"LANNER_SERVER__MANAGEMENT_PORT": str(port)}) as server:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            assert b"lanner_" in answer.read()
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(f"{server.url}/metrics", timeout=10)
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/flows/search", timeout=10)

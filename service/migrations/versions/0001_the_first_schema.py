@@ -269,6 +269,7 @@ def upgrade() -> None:
         sa.Column("request_trigger", sa.String(), nullable=False),
         sa.Column("requested_by", sa.String(), nullable=False),
         sa.Column("request_run", sa.String(), nullable=True),
+        sa.Column("taken_at", sa.BigInteger(), nullable=True),
         sa.Column("handled_at", sa.BigInteger(), nullable=True),
         sa.Column("fetched_at", sa.BigInteger(), nullable=True),
         sa.Column("full_at", sa.BigInteger(), nullable=True),
