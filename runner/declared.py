@@ -22,8 +22,7 @@ from runner.rows import execution_table
 from runner.schedules import TIMED, Mark, Schedules, mark
 from runner.tables import IdempotencyRow
 from runner.triggerrows import Key, declaration_table, state_table
-from runner.triggers import flow as deciding
-from runner.triggers import schedule
+from runner.triggers import listening, schedule
 from runner.triggers.schedule import Eligible, Reason, ScheduleState, Skip
 from runner.triggerstarts import FLOW, HTTP
 
@@ -140,7 +139,7 @@ def _looked_at(
     """When a trigger that is no schedule has to be looked at next: a poll at once, ``onMiss`` when its window ends."""
     if change.declaration.type == HTTP:
         return kept or now
-    window = deciding.read(*change.key[:2], trigger, schedules.defaults.zone).deadline
+    window = listening.read(*change.key[:2], trigger, schedules.defaults.zone).deadline
     return window.next_end(now) if window is not None else None
 
 

@@ -34,7 +34,8 @@ from runner.starting import CORRELATION, Prepared, Started
 from runner.triggerrows import Key, declaration_table
 from runner.triggers import flow as deciding
 from runner.triggers.conditions import Subject, Upstream, kind_of, label_pairs, parts_of
-from runner.triggers.flow import SILENT_KINDS, Listening
+from runner.triggers.flow import SILENT_KINDS
+from runner.triggers.listening import Listening, read
 from runner.triggerstarts import FLOW, WEBHOOK, TriggerRendering
 
 log = logging.getLogger("lanner.triggers")
@@ -146,7 +147,7 @@ class FlowTriggers:
         try:
             flow = self._registry.flow(connection, declaration.namespace, declaration.flow_id, declaration.revision)
             trigger = flow.trigger(declaration.trigger_id)
-            return deciding.read(flow.namespace, flow.id, trigger, self._zone) if trigger is not None else None
+            return read(flow.namespace, flow.id, trigger, self._zone) if trigger is not None else None
         except LannerError as error:
             log.warning(
                 "trigger %s.%s.%s does not listen: %s", declaration.namespace, declaration.flow_id,
@@ -187,7 +188,7 @@ class FlowTriggers:
         key = triggerrows.key_of(row)
         flow = self._database.read(lambda c: self._registry.flow(c, row.namespace, row.flow_id, row.revision))
         trigger = flow.trigger(row.trigger_id)
-        listening = deciding.read(flow.namespace, flow.id, trigger, self._zone) if trigger is not None else None
+        listening = read(flow.namespace, flow.id, trigger, self._zone) if trigger is not None else None
         window = listening.deadline if listening is not None else None
         if listening is None or window is None:
             self._database.write(partial(triggerrows.update_state, key=key, now=now, next_at=None))

@@ -133,6 +133,9 @@ class Webhooks:
             hooks, off = self._database.read(lambda c: self._hooks(c, namespace, flow_id))
             hook = self._fitting(hooks, off, key)
             if hook is None:
+                if hooks.hooks:
+                    # A flow that does not exist was looked up; who asks for one that does must wait as long.
+                    self._database.read(lambda c: revisions.declarations_of(c, namespace, flow_id))
                 return self._stranger(request)
             if hooks.flow is None or hook.trigger is None:
                 return WebhookOutcome(status=409, code="broken_flow", message="Cannot execute an invalid flow")

@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
 
 from namespaces import crash, revisions
 from namespaces.audit import Entry as AuditEntry
@@ -209,17 +210,19 @@ def missing_blobs(connection: Connection, digests: Iterable[str]) -> set[str]:
 
 def put_blobs(tx: Connection, blobs: Mapping[str, bytes]) -> None:
     """Store contents before the plan that uses them; one that another source stored meanwhile is fine."""
-    missing = missing_blobs(tx, blobs)
-    rows = [{"sha256": digest, "size": len(blobs[digest]), "content": blobs[digest]} for digest in sorted(missing)]
-    if not rows:
-        return
-    dialect = tx.dialect.name
-    if dialect == "postgresql":
-        from sqlalchemy.dialects.postgresql import insert as pg_insert
-
-        tx.execute(pg_insert(blob_table).on_conflict_do_nothing(), rows)
-    else:
-        tx.execute(sa.insert(blob_table), rows)
+    for last in (False, True):
+        missing = missing_blobs(tx, blobs)
+        rows = [{"sha256": digest, "size": len(blobs[digest]), "content": blobs[digest]} for digest in sorted(missing)]
+        if not rows:
+            return
+        try:
+            with tx.begin_nested():
+                tx.execute(sa.insert(blob_table), rows)
+        except IntegrityError:
+            if last:
+                raise
+        else:
+            return
 
 
 def _inventory(tx: Connection, name: str, items: Sequence[Item], removed: Sequence[str]) -> None:

@@ -12,7 +12,8 @@ from namespaces import expressions
 from namespaces.flows.model import Trigger
 from runner.triggers import flow
 from runner.triggers.conditions import Subject, Upstream, condition_of
-from runner.triggers.flow import Combined, Listening
+from runner.triggers.flow import Combined
+from runner.triggers.listening import Listening, read
 
 NOON = datetime(2024, 3, 5, 12, tzinfo=UTC)
 CONDITION = "io.kestra.plugin.core.condition."
@@ -30,7 +31,7 @@ def listening(conditions: list[dict[str, Any]] | None = None, when: str | None =
         conditions=tuple(condition_of(c) for c in conditions or ()),
         when=when,
     )
-    return flow.read("own.ns", "listener", trigger)
+    return read("own.ns", "listener", trigger)
 
 
 def upstream(flow_id: str = "a", state: str = "SUCCESS", **changes: Any) -> Upstream:

@@ -341,3 +341,40 @@ def test_fires_and_skips_together_are_exactly_the_slots(
             begin = slots.index(decision.slot)
             covered.update(slots[begin : begin + decision.count])
     assert covered == set(slots)
+
+
+@given(jitter=st.lists(st.integers(-1_000, 1_000), min_size=60, max_size=60), recover=st.sampled_from(Recover))
+def test_a_jittering_clock_neither_repeats_nor_loses_a_slot(jitter: list[int], recover: Recover) -> None:
+    """R13: a clock that is up to a second off in either direction at every look."""
+    rules = Rules(slots=Schedule("*/10 * * * * *", UTC, with_seconds=True), recover=recover, allow_concurrent=True)
+    state = schedule.first(rules, BEGIN)
+    fired: list[datetime] = []
+    for index, off in enumerate(jitter):
+        now = BEGIN + timedelta(seconds=10 * index, milliseconds=off)
+        outcome = decide(rules, state, now, watching_since=BEGIN)
+        fired += starts(list(outcome.decisions))
+        state = outcome.state
+
+    assert fired == [BEGIN + timedelta(seconds=10 * n) for n in range(1, len(fired) + 1)]
+    assert len(fired) >= 58
+
+
+@pytest.mark.parametrize("jump", [timedelta(hours=2), timedelta(days=3)])
+@pytest.mark.parametrize("recover", list(Recover))
+def test_a_clock_set_forward_and_back_decides_each_slot_once(jump: timedelta, recover: Recover) -> None:
+    rules = every("*/7 * * * *", recover=recover, cap=50)
+    state = schedule.first(rules, BEGIN)
+    moments = [at(7), at(7) + jump, at(10), at(60), at(7) + jump, at(30) + jump]
+    decided: list[Start | Skip] = []
+    for now in moments:
+        found, state = drain(rules, state, now, watching=now)
+        decided += found
+
+    total = sum(d.count if isinstance(d, Skip) else 1 for d in decided)
+    slots = 0
+    slot = rules.slots.next(BEGIN)
+    while slot is not None and slot <= moments[-1]:
+        slots += 1
+        slot = rules.slots.next(slot)
+    assert total == slots
+    assert len(set(starts(decided))) == len(starts(decided))
