@@ -79,6 +79,8 @@ def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
         (["--database", "postgresql://u:topsecret@127.0.0.1:1/x"], "postgresql://u:***@127.0.0.1:1/x cannot be used"),
         (["--database", "mysql://127.0.0.1/x"], "'mysql' is not supported"),
         (["--config", "/does/not/exist.yaml"], "exist.yaml cannot be read"),
+        (["--role", "web,executor"], "roles without worker (executor, web) cannot work without dispatch.kind: celery"),
+        (["--role", "worker"], "a worker by itself cannot work without dispatch.kind: celery"),
     ],
 )
 def test_a_start_that_cannot_work_is_refused(tmp_path: Path, arguments: list[str], message: str) -> None:

@@ -164,7 +164,7 @@ def test_an_execution_that_pauses_is_resumed_replayed_and_killed(call: Call, dep
     assert (code, out.split()[1]) == (1, "PAUSED")
 
     assert call("execution", "resume", execution, "-i", "ok=true")[0] == 0
-    code, _, err = call("execution", "resume", execution)
+    code, _, _ = call("execution", "resume", execution)
     assert code == 1
 
     replayed = call("execution", "replay", execution)[2].split()[0]
