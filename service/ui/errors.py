@@ -34,6 +34,7 @@ def draw_error(error: Exception) -> Response | None:
     status, message, hint, code = _facts(error)
     if status == 401 and request.method in ("GET", "HEAD") and "HX-Request" not in request.headers:
         return redirect(url("login", next=here() if request.path != "/ui/" else None))
+    g.drawing_error = True
     problems: tuple[Problem, ...] = error.problems if isinstance(error, InvalidFlow) else ()
     response = render(
         "error.html",
@@ -66,7 +67,12 @@ def _facts(error: Exception) -> tuple[int, str, str, str]:
         exc_info=error,
         extra={"action": "request_failed", "request_id": g.get("request_id")},
     )
-    return 500, "The page could not be made.", "The server's log has the details under the request id below.", "internal"
+    return (
+        500,
+        "The page could not be made.",
+        "The server's log has the details under the request id below.",
+        "internal",
+    )
 
 
 def _back() -> str:

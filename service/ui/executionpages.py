@@ -91,7 +91,9 @@ def execution(namespace: str, flow_id: str, execution_id: str) -> Response:
         head["why"] = None
         if head["state"]["current"] in ("FAILED", "WARNING", "KILLED"):
             whole = queries.execution(connection, execution_id, now=now)
-            if whole is not None and (head["state"]["current"] == "FAILED" or explain.first_failure(whole["taskRunList"])):
+            if whole is not None and (
+                head["state"]["current"] == "FAILED" or explain.first_failure(whole["taskRunList"])
+            ):
                 head["why"] = why = explain.explain(connection, whole, now)
                 line_url = f"{url('execution_log_line', **head['place'])}?id="
                 why["html"] = logview.blocks(why["lines"], why.get("number", 1), lambda one: f"{line_url}{one}", 400)
@@ -118,7 +120,11 @@ def _timeline(state: dict[str, Any], now: datetime) -> list[dict[str, Any]]:
 def execution_gantt(namespace: str, flow_id: str, execution_id: str) -> Response:
     now = lanner().clock.now()
     opened = request.args.getlist("open")
-    offsets = {key: int(value) for key, _, value in (one.rpartition("~") for one in request.args.getlist("at")) if value.isdigit()}
+    offsets = {
+        key: int(value)
+        for key, _, value in (one.rpartition("~") for one in request.args.getlist("at"))
+        if value.isdigit()
+    }
 
     def read(connection: Connection) -> dict[str, Any]:
         head = load(connection, namespace, flow_id, execution_id, "gantt")
@@ -195,9 +201,7 @@ def execution_outputs(namespace: str, flow_id: str, execution_id: str) -> Respon
     value = None
     if chosen is not None:
         load_large = load_outputs(lanner())
-        value = lanner().database.read(
-            lambda c: queries.run_outputs(c, execution_id, chosen["taskRunId"], load_large)
-        )
+        value = lanner().database.read(lambda c: queries.run_outputs(c, execution_id, chosen["taskRunId"], load_large))
     return render("execution_outputs.html", **head, chosen=chosen, value=value, largest=LARGEST_VALUE)
 
 
@@ -209,7 +213,9 @@ def execution_preview(namespace: str, flow_id: str, execution_id: str) -> Respon
     uri = request.args.get("path", "")
     found = orjson.loads(execution_files.preview(execution_id).get_data())
     head = lanner().database.read(lambda c: load(c, namespace, flow_id, execution_id, "outputs"))
-    return render("execution_preview.html", **head, uri=uri, name=uri.rpartition("/")[2], preview=found, rows=_table(found))
+    return render(
+        "execution_preview.html", **head, uri=uri, name=uri.rpartition("/")[2], preview=found, rows=_table(found)
+    )
 
 
 def _table(found: dict[str, Any]) -> list[list[str]] | None:
@@ -223,6 +229,8 @@ def _table(found: dict[str, Any]) -> list[list[str]] | None:
         return [[cell[:cut] for cell in row] for row in reader][:201]
     if found["type"] == "LIST" and found["content"] and all(isinstance(one, dict) for one in found["content"]):
         names = list(dict.fromkeys(name for one in found["content"] for name in one))
-        rows = [[("" if one.get(name) is None else str(one.get(name)))[:cut] for name in names] for one in found["content"]]
+        rows = [
+            [("" if one.get(name) is None else str(one.get(name)))[:cut] for name in names] for one in found["content"]
+        ]
         return [names, *rows[:200]]
     return None

@@ -31,9 +31,7 @@ def explain(connection: Connection, execution: Mapping[str, Any], now: Any) -> d
         filters = [Filter("taskRunId", Op.EQUALS, run["id"])]
         found["lines"] = queries_counters.log_window(connection, execution_id, filters, limit=LINES)
         if found["lines"]:
-            found["number"] = 1 + queries_counters.log_count(
-                connection, execution_id, (), before=found["lines"][0].id
-            )
+            found["number"] = 1 + queries_counters.log_count(connection, execution_id, (), before=found["lines"][0].id)
         found["error"] = (run.get("error") or {}).get("message", "")
         found["attempt"] = run["attempts"][-1] if run.get("attempts") else None
         stored = revisions.at_revision(

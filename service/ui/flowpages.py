@@ -43,7 +43,9 @@ def load(namespace: str, flow_id: str, tab: str) -> dict[str, Any]:
         from namespaces.errors import did_you_mean
 
         hint = did_you_mean(flow_id, near, 3).removeprefix(", ")
-        raise NotFound(f"There is no flow “{flow_id}” in namespace “{namespace}”.", hint=hint or "see the list of flows")
+        raise NotFound(
+            f"There is no flow “{flow_id}” in namespace “{namespace}”.", hint=hint or "see the list of flows"
+        )
     flow, fault = parse(stored)
     held = parts.broken_flows(stored.source).get(stored.key) if stored.source else None
     tab_urls = [(key, text, url(end, namespace=namespace, flow_id=flow_id)) for key, text, end in TABS]

@@ -119,7 +119,36 @@ class Axis:
         return found
 
 
-_STEPS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 86400)
+_STEPS = (
+    0.0001,
+    0.0002,
+    0.0005,
+    0.001,
+    0.002,
+    0.005,
+    0.01,
+    0.02,
+    0.05,
+    0.1,
+    0.2,
+    0.5,
+    1,
+    2,
+    5,
+    10,
+    15,
+    30,
+    60,
+    120,
+    300,
+    600,
+    900,
+    1800,
+    3600,
+    7200,
+    21600,
+    86400,
+)
 
 
 def _elapsed(seconds: float) -> str:
@@ -169,7 +198,9 @@ def _read(shape: Mapping[str, Any], now: float) -> _Run:
             begun = _at(one["state"]["histories"][0]["date"])
             state = one["state"]["current"]
             over = _at(one["state"]["histories"][-1]["date"]) if state in words.ENDED else end
-            text = f"attempt {number}, {words.state_look(state)[0]}" if len(attempts) > 1 else words.state_look(state)[0]
+            text = (
+                f"attempt {number}, {words.state_look(state)[0]}" if len(attempts) > 1 else words.state_look(state)[0]
+            )
             spans.append((begun, max(over, begun), state, text))
         paused = [(state, at) for state, at in history if state == "PAUSED"]
         if paused:
@@ -203,7 +234,7 @@ def chart(
     opened: Collection[str] = (),
     offsets: Mapping[str, int] | None = None,
 ) -> Chart:
-    """``runs`` in order of creation. ``opened``: run ids whose children are shown; ``offsets``: where their page begins.
+    """``runs`` in order of creation. ``opened``: run ids whose children are shown; ``offsets``: where pages begin.
 
     The key ``""`` of ``offsets`` pages the rows of the execution itself.
     """
@@ -211,7 +242,11 @@ def chart(
     read = [_read(shape, now) for shape in runs]
     leaves = {run.shape["id"] for run in read} - {run.shape.get("parentTaskRunId") for run in read}
     busy = [
-        (a, b) for run in read if run.shape["id"] in leaves for a, b, state, _ in run.spans if state not in ("WAIT", "PAUSED")
+        (a, b)
+        for run in read
+        if run.shape["id"] in leaves
+        for a, b, state, _ in run.spans
+        if state not in ("WAIT", "PAUSED")
     ]
     axis = Axis(start.timestamp(), now, busy)
     below: dict[str | None, list[_Run]] = {}

@@ -122,7 +122,9 @@ def _choices(declared: Input, state: InputState | None) -> tuple[tuple[str, str]
         return yes_no if declared.required else (*yes_no, ("", "Not set"))
     if declared.type not in ("SELECT", "ENUM", "MULTISELECT"):
         return ()
-    known = state.choices if state is not None and state.choices is not None else declared.properties.get("values") or ()
+    known = (
+        state.choices if state is not None and state.choices is not None else declared.properties.get("values") or ()
+    )
     return tuple((_text(one), _text(one)) for one in known)
 
 

@@ -14,7 +14,9 @@ BLOCK = 500
 """Lines the browser draws or skips together."""
 LONGEST = 4_000
 _LEVELS = {10: ("TRACE", "d"), 20: ("DEBUG", "d"), 30: ("INFO", ""), 40: ("WARN", "w"), 50: ("ERROR", "e")}
-_ESCAPE = re.compile(r"\x1b(?:\[([0-9;]{0,64})m|\[[0-?]{0,32}[ -/]{0,8}[@-~]|\][^\x07\x1b]{0,256}(?:\x07|\x1b\\)|.)?", re.S)
+_ESCAPE = re.compile(
+    r"\x1b(?:\[([0-9;]{0,64})m|\[[0-?]{0,32}[ -/]{0,8}[@-~]|\][^\x07\x1b]{0,256}(?:\x07|\x1b\\)|.)?", re.S
+)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 

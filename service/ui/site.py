@@ -14,7 +14,7 @@ from flask import url_for as flask_url_for
 
 from service.api.context import lanner
 from service.auth.gate import CSRF_FIELD
-from service.auth.principal import can, caller
+from service.auth.principal import caller, can
 from service.ui import words
 from service.version import VERSION
 
@@ -127,7 +127,8 @@ def _navigation() -> list[dict[str, Any]]:
         if not can(principal, permission):
             continue
         target = url(endpoint)
-        count = _sync_errors() if endpoint == "sync" else 0
+        # The page of an error asks the database nothing: it may be what is broken.
+        count = _sync_errors() if endpoint == "sync" and not g.get("drawing_error") else 0
         found.append(
             {"text": text, "icon": icon, "url": target, "current": request.path.startswith(target), "count": count}
         )

@@ -217,7 +217,9 @@ def _group_note(task: Task) -> str:
     if isinstance(task, _LOOPS):
         return f"↻ {words.short_type(task.type)}"
     if isinstance(task, model.If | model.Switch):
-        return words.short_type(task.type) + (f" · {task.condition}" if isinstance(task, model.If) else f" · {task.value}")
+        return words.short_type(task.type) + (
+            f" · {task.condition}" if isinstance(task, model.If) else f" · {task.value}"
+        )
     return words.short_type(task.type)
 
 

@@ -1,4 +1,4 @@
-"""How pages say things: states, durations, times, sizes, types. Pure; the only other formatter is ``static/js/time.js``."""
+"""How pages say things: states, durations, times, sizes. Pure; the only other formatter is ``static/js/time.js``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 STATES: dict[str, tuple[str, str, str]] = {
-    # state: (word, icon, look)
     "CREATED": ("Created", "circle-dashed", "created"),
     "SUBMITTED": ("Submitted", "circle-dashed", "created"),
     "RESUBMITTED": ("Resubmitted", "circle-dashed", "created"),
@@ -26,6 +25,7 @@ STATES: dict[str, tuple[str, str, str]] = {
     "RETRIED": ("Retried", "history", "retried"),
     "SKIPPED": ("Skipped", "skip-forward", "skipped"),
 }
+"""(word, icon, look) by state."""
 SYNC_STATES: dict[str, tuple[str, str, str]] = {
     "Synced": ("Synced", "check", "success"),
     "OutOfSync": ("OutOfSync", "pause", "paused"),
