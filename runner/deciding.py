@@ -37,7 +37,7 @@ from runner.engine.effects import (
     StoreValues,
 )
 from runner.engine.events import Answered, AnyEvent, AttemptFinished, AttemptStarted, BlockFinished, Broken
-from runner.engine.ready import ready
+from runner.engine.ready import ready, strangers
 from runner.engine.step import Step
 from runner.engine.values import Execution, TaskRun
 from runner.inline import INLINE
@@ -77,6 +77,8 @@ class Outcome:
     timers: bool = False
     children: list[StartSubflow | RestartSubflow] = field(default_factory=list)
     """Child executions found unstarted; those of fresh decisions are messages."""
+    strangers: list[str] = field(default_factory=list)
+    """Tasks of waiting task runs that the flow does not have: nobody can ever run them."""
 
 
 def child_message(effect: StartSubflow | RestartSubflow) -> dict[str, Any]:
@@ -112,6 +114,7 @@ class Decision:
         self._changed: dict[str, None] = {}
         self._acts: list[Act] = []
         self._logs: list[LogLine] = []
+        self.place.unwritten = self._logs
         self._metrics: list[tuple[TaskRun, Metric]] = []
         self._late: list[dict[str, Any]] = []
         self._ended_runs: list[TaskRun] = []
@@ -251,6 +254,7 @@ class Decision:
                 self._inline.append(effect)
             else:
                 waiting.dispatches.append(effect)
+        waiting.strangers.extend(strangers(self.flow, self.value))
         return waiting
 
     def run_inline(self) -> None:

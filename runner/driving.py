@@ -10,9 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from namespaces import revisions
 from namespaces.clock import Clock
-from namespaces.errors import Unavailable
+from namespaces.errors import CorruptRow, InvalidFlow, LannerError, NotFound, Unavailable
 from namespaces.flows.model import Flow
 from namespaces.ids import derived_id
 from namespaces.secrets import reseal
@@ -27,7 +26,7 @@ from runner.engine import events
 from runner.engine.concurrency import admit
 from runner.engine.states import State
 from runner.executions import Executions
-from runner.rows import execution_table, timer_table
+from runner.rows import execution_table, run_table, timer_table
 from runner.writing import insert_execution
 
 log = logging.getLogger("lanner.driving")
@@ -72,6 +71,8 @@ class Driver:
             work(execution_id)
         except Unavailable as error:
             log.warning("execution %s waits: %s", execution_id, error, extra={"action": "execution_waits"})
+        except (CorruptRow, NotFound, InvalidFlow) as error:
+            self._executions.applier.write_off(execution_id, error.message)
         except Exception as error:
             log.exception("execution %s failed to start", execution_id, extra={"action": "begin_failed"})
             self._executions.apply(execution_id, events.Broken(at=self._clock.now(), reason=f"internal error: {error}"))
@@ -178,7 +179,7 @@ class Driver:
             ).one_or_none()
             if oldest is None:
                 return None
-            flow = self._executions.registry.flow(tx, namespace, flow_id)
+            flow = self._limits(tx, namespace, flow_id, oldest.revision)
             if flow.concurrency is not None and self._slots_in_use(tx, namespace, flow_id) >= flow.concurrency.limit:
                 return None
             tx.execute(sa.update(execution_table).where(execution_table.c.id == oldest.id).values(slot=True))
@@ -190,6 +191,13 @@ class Driver:
                 return
             self._executions.apply(execution_id, events.Started(at=self._clock.now()))
 
+    def _limits(self, tx: Connection, namespace: str, flow_id: str, revision: int) -> Flow:
+        """The newest revision decides; of a deleted flow, the one that waits."""
+        try:
+            return self._executions.registry.flow(tx, namespace, flow_id)
+        except LannerError:
+            return self._executions.registry.flow(tx, namespace, flow_id, revision)
+
     def retry_as_new(self, execution_id: str, timer_id: int) -> None:
         """A fresh execution in place of one that ended RETRIED; its id is derived, so twice makes one."""
         row = self._database.read(
@@ -198,13 +206,34 @@ class Driver:
         if row is None:
             return
         child_id = derived_id("retry", execution_id, str(timer_id))
-        if self._database.read(
+        known = self._database.read(
             lambda c: c.execute(sa.select(execution_table.c.id).where(execution_table.c.id == child_id)).scalar()
-        ):
-            return
-        stored = self._database.read(lambda c: revisions.at_revision(c, row.namespace, row.flow_id, row.revision))
-        if stored is None:
-            return
+        )
+        if known is None:
+            self._insert_retry(row, child_id)
+        # The parent follows before the new execution moves: it may end faster than we come back.
+        if row.parent_run_id is not None:
+            self._follow(row.parent_run_id, execution_id, child_id)
+        self.begin_soon(child_id)
+
+    def _follow(self, parent_run_id: str, old_id: str, new_id: str) -> None:
+        """Let the Subflow task that waits for ``old_id`` wait for the execution in its place; else do nothing."""
+        run = self._database.read(
+            lambda c: c.execute(
+                sa.select(run_table.c.execution_id, run_table.c.epoch, run_table.c.outputs).where(
+                    run_table.c.id == parent_run_id
+                )
+            ).one_or_none()
+        )
+        if run is not None and (run.outputs or {}).get("executionId") == old_id:
+            self._executions.apply(
+                run.execution_id,
+                events.SubflowStarted(
+                    at=self._clock.now(), task_run_id=parent_run_id, epoch=run.epoch, execution_id=new_id
+                ),
+            )
+
+    def _insert_retry(self, row: Any, child_id: str) -> None:
         now = self._clock.now()
         values = {
             column: getattr(row, column)
@@ -221,12 +250,11 @@ class Driver:
             slot=False,
             created_at=now,
             history=[[State.CREATED.value, to_micros(now)]],
-            inputs=self._resealed(row.inputs, execution_id, child_id),
+            inputs=self._resealed(row.inputs, row.id, child_id),
             attempt_number=row.attempt_number + 1,
             recoveries=0,
         )
         self._database.write(lambda tx: insert_execution(tx, values))
-        self.begin_soon(child_id)
 
     def _resealed(self, inputs: Any, old_id: str, new_id: str) -> Any:
         """Secret inputs are bound to their execution: open them and seal them again for the new one."""

@@ -15,6 +15,7 @@ from namespaces.errors import LannerError, Unavailable
 from namespaces.flows.model import Subflow
 from namespaces.ids import derived_id
 from namespaces.labels import read_labels
+from namespaces.secrets import reseal
 from namespaces.store import outbox
 from namespaces.store.outbox import Message
 from runner import view
@@ -22,13 +23,14 @@ from runner.deciding import child_message
 from runner.dispatch.base import Dispatch
 from runner.engine import events
 from runner.engine.effects import RestartSubflow, StartSubflow
-from runner.engine.states import TERMINAL, State
-from runner.executions import Executions, StartRequest
+from runner.engine.states import State
+from runner.executions import Executions, StartRequest, killable
 from runner.rendering import Place
 from runner.rows import execution_table, run_table
 
 log = logging.getLogger("lanner.effects")
 
+MOST_ATTEMPTS = 5
 MOST_DEPTH = 100
 SUBFLOW = "io.kestra.plugin.core.flow.Subflow"
 
@@ -66,14 +68,12 @@ class Effects:
         try:
             getattr(self, f"_{payload['do']}")(message.key, payload)
         except Unavailable as error:
-            log.warning(
-                "effect %s of %s waits: %s", payload["do"], message.key, error, extra={"action": "effect_waits"}
-            )
+            log.warning("effect %r of %s waits: %s", payload, message.key, error, extra={"action": "effect_waits"})
             self._postpone(message)
             return
         except Exception as error:
-            log.exception("effect %s of %s failed", payload["do"], message.key, extra={"action": "effect_failed"})
-            if message.attempts < 5:
+            log.exception("effect %r of %s failed", payload, message.key, extra={"action": "effect_failed"})
+            if message.attempts < MOST_ATTEMPTS:
                 self._postpone(message)
                 return
             self._executions.apply(
@@ -114,7 +114,8 @@ class Effects:
         )
         if parent is None:
             return
-        outputs, error = row.outputs, None
+        # A sealed value belongs to one execution: the parent's is another one.
+        outputs, error = reseal(self._executions.rendering.vault, row.outputs, row.id, parent), None
         if state.terminal:
             try:
                 outputs = {**(outputs or {}), **self._legacy_outputs(parent, row, now)} or None
@@ -142,7 +143,8 @@ class Effects:
             return {}
         place = Place(self._executions.rendering, self._executions.flow_of(loaded), loaded.facts, loaded.paths)
         rendered: dict[str, Any] = place.renderer(loaded.value, None).value(dict(task.outputs))
-        return rendered
+        sealed: dict[str, Any] = place.sealed(rendered, parent_id)
+        return sealed
 
     def _release(self, execution_id: str, _payload: Mapping[str, Any]) -> None:
         """Harmless twice: slots are counted from rows."""
@@ -164,9 +166,7 @@ class Effects:
         """Harmless twice: a terminal execution is not killed again."""
 
         def children(connection: Connection) -> list[str]:
-            query = sa.select(execution_table.c.id).where(
-                execution_table.c.state.not_in([state.value for state in TERMINAL])
-            )
+            query = sa.select(execution_table.c.id).where(killable())
             if payload["run"] is not None:
                 query = query.where(execution_table.c.parent_run_id == payload["run"])
             else:

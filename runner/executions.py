@@ -26,6 +26,7 @@ from namespaces.store.nudges import Nudges
 from runner import rows, starting, view, writing
 from runner.applying import HOLD, TOPIC, Applier, Outcome
 from runner.engine import events
+from runner.engine.restart import NOTHING
 from runner.engine.states import TERMINAL, State
 from runner.engine.values import TaskRun
 from runner.logs import LEVELS, LogLine
@@ -36,6 +37,18 @@ from runner.tables import LogRow, MetricRow
 from runner.writing import Change, Stale
 
 log = logging.getLogger("lanner.executions")
+
+
+def killable() -> sa.ColumnElement[bool]:
+    """Executions that a kill concerns: not terminal, or RETRIED and about to be replaced."""
+    replaced = sa.select(timer_table.c.id).where(
+        timer_table.c.execution_id == execution_table.c.id,
+        timer_table.c.kind == events.TimerKind.NEW_EXECUTION.value,
+    )
+    return sa.or_(
+        execution_table.c.state.not_in([state.value for state in TERMINAL]),
+        sa.and_(execution_table.c.state == State.RETRIED.value, replaced.exists()),
+    )
 
 
 class Executions:
@@ -177,6 +190,8 @@ class Executions:
         """Kill; a finished execution stays as it is, its running children are killed when cascading."""
         row = self._row(execution_id)
         if State(row.state).terminal:
+            if self._give_up_retry(row):
+                return
             if not cascade:
                 raise Conflict(f"execution is already {row.state}", code="already_ended")
             self._kill_children(execution_id)
@@ -184,13 +199,28 @@ class Executions:
         self.apply(execution_id, events.Kill(at=self.clock.now(), cascade=cascade))
         crash.reach("kill.after_commit")
 
+    def _give_up_retry(self, row: Any) -> bool:
+        """Let nothing take the place of a RETRIED execution, and tell the parent that waits for it."""
+        if row.state != State.RETRIED:
+            return False
+        pending = (timer_table.c.execution_id == row.id, timer_table.c.kind == events.TimerKind.NEW_EXECUTION.value)
+        if self.database.read(lambda c: c.execute(sa.select(timer_table.c.id).where(*pending)).first()) is None:
+            return False
+        if row.parent_run_id is not None and row.trigger_execution_id is not None:
+            killed = events.SubflowChanged(
+                at=self.clock.now(), task_run_id=row.parent_run_id, execution_id=row.id, state=State.KILLED
+            )
+            self.apply(row.trigger_execution_id, killed)
+        self.database.write(lambda tx: tx.execute(sa.delete(timer_table).where(*pending)))
+        return True
+
     def _kill_children(self, execution_id: str) -> None:
         open_children = self.database.read(
             lambda c: c.execute(
                 sa.select(execution_table.c.id).where(
                     execution_table.c.trigger_execution_id == execution_id,
                     execution_table.c.parent_run_id.is_not(None),
-                    execution_table.c.state.not_in([state.value for state in TERMINAL]),
+                    killable(),
                 )
             ).scalars()
         )
@@ -242,22 +272,23 @@ class Executions:
         ]
         return runs[0] if runs else None
 
-    def restart(self, execution_id: str, *, revision: int | None = None) -> None:
+    def restart(self, execution_id: str, *, revision: int | None = None) -> str:
+        """Run again what failed, was killed or is paused; returns the id of the execution that goes on.
+
+        Under another revision that is a new one, and the old one stays as it is. Raises ``Conflict`` when it still
+        runs or has nothing to restart, ``NotFound`` for an unknown revision.
+        """
         row = self._row(execution_id)
         if not State(row.state).terminal and row.state != State.PAUSED:
             raise Conflict(f"execution is not terminated but {row.state}", code="not_terminated")
-        if revision is not None:
-            self._require_revision(row, revision)
-        changed = self.apply(execution_id, events.Restart(at=self.clock.now(), revision=revision))
-        if not changed:
-            raise Conflict("No task found to restart execution from!", code="nothing_to_restart")
+        if revision is not None and revision != row.revision:
+            from runner.replaying import Replaying
+
+            return Replaying(self).restart(execution_id, revision)
+        if not self.apply(execution_id, events.Restart(at=self.clock.now())):
+            raise Conflict(NOTHING, code="nothing_to_restart")
         self._begin(execution_id)
-
-    def _require_revision(self, row: Any, revision: int) -> None:
-        def read(connection: Connection) -> None:
-            self.registry.flow(connection, row.namespace, row.flow_id, revision)
-
-        self.database.read(read)
+        return execution_id
 
     def replay(
         self,
@@ -461,4 +492,4 @@ class Executions:
         )
 
 
-__all__ = ["Executions", "StartRequest", "Started", "Upload"]
+__all__ = ["Executions", "StartRequest", "Started", "Upload", "killable"]

@@ -1,22 +1,30 @@
-"""Replay: a new execution made of an old one, from its start or from one of its task runs (``flows.md`` 3.7)."""
+"""New executions made of old ones: replay, from the start or a task run, and restart under another revision
+(``flows.md`` 3.7). What they take over is decided in ``engine/replay.py``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from namespaces import revisions
-from namespaces.errors import NotFound
-from namespaces.ids import new_id
+from namespaces.blobs import execution_folder, path_of, uri
+from namespaces.errors import Conflict, NotFound
+from namespaces.flows.model import Flow
+from namespaces.ids import derived_id, new_id
 from namespaces.secrets import reseal
+from namespaces.store.base import dump_json
 from runner import rows, view, writing
 from runner.applying import TOPIC, Outcome
 from runner.engine import events
 from runner.engine.effects import Dispatch, StartTimer, StoreValues
-from runner.engine.replay import replay
+from runner.engine.replay import Replayed, replay, restart_as
+from runner.engine.restart import NOTHING
+from runner.engine.states import State
+from runner.engine.values import TaskRun
 from runner.rows import execution_table, iteration_table
 from runner.starting import StartRequest
 
@@ -38,11 +46,28 @@ class Replaying:
         breakpoints: tuple[str, ...],
     ) -> str:
         """Returns the new execution's id. Raises ``NotFound`` for an unknown execution, revision or task run."""
-        executions = self._executions
-        now = executions.clock.now()
-        everything = events.Restart(at=now)
+        row, loaded, stored = self._read(execution_id, revision, latest)
+        if task_run_id is None:
+            return str(self._from_start(row, loaded, stored, inputs, breakpoints))
+        return self._from_task_run(row, loaded, stored, task_run_id, inputs)
 
-        def read(connection: Connection) -> tuple[Any, view.Loaded, revisions.Stored | None]:
+    def restart(self, execution_id: str, revision: int) -> str:
+        """Restart under another revision: a new execution, whose id is returned.
+
+        Raises ``NotFound`` for an unknown revision, ``Conflict`` when nothing is to be restarted.
+        """
+        row, loaded, stored = self._read(execution_id, revision, latest=False)
+        flow = self._executions.registry.parsed(stored)
+        new = new_id()
+        made = restart_as(flow, loaded.value, new, self._executions.clock.now())
+        if made is None:
+            raise Conflict(NOTHING, code="nothing_to_restart")
+        return self._insert(row, loaded, flow, new, made, self._inputs(row, new))
+
+    def _read(self, execution_id: str, revision: int | None, latest: bool) -> tuple[Any, view.Loaded, revisions.Stored]:
+        everything = events.Restart(at=self._executions.clock.now())
+
+        def read(connection: Connection) -> tuple[Any, view.Loaded, revisions.Stored]:
             row = connection.execute(
                 sa.select(execution_table).where(execution_table.c.id == execution_id)
             ).one_or_none()
@@ -55,14 +80,12 @@ class Replaying:
                 if latest
                 else revisions.at_revision(connection, row.namespace, row.flow_id, number)
             )
+            if stored is None:
+                raise NotFound(f"flow '{row.namespace}.{row.flow_id}' has no revision {number}")
             return row, loaded, stored
 
-        row, loaded, stored = executions.database.read(read)
-        if stored is None:
-            raise NotFound(f"flow '{row.namespace}.{row.flow_id}' has no revision {revision or row.revision}")
-        if task_run_id is None:
-            return str(self._from_start(row, loaded, stored, inputs, breakpoints))
-        return self._from_task_run(row, loaded, stored, task_run_id, inputs)
+        found: tuple[Any, view.Loaded, revisions.Stored] = self._executions.database.read(read)
+        return found
 
     def _inputs(self, row: Any, new: str) -> Any:
         return reseal(self._executions.rendering.vault, row.inputs, row.id, new)
@@ -98,31 +121,38 @@ class Replaying:
         if task_run_id not in loaded.value.runs:
             raise NotFound(f"execution '{row.id}' has no task run '{task_run_id}'")
         new, now = new_id(), executions.clock.now()
-        execution, copied, acts = replay(flow, loaded.value, new, task_run_id, now)
+        made = replay(flow, loaded.value, new, task_run_id, now)
         values_in = self._inputs(row, new)
         if inputs is not None:
             values_in = executions.resolve(flow, inputs, new).require()
+        return self._insert(row, loaded, flow, new, made, values_in)
+
+    def _insert(self, row: Any, loaded: view.Loaded, flow: Flow, new: str, made: Replayed, inputs: Any) -> str:
+        """Write the copy of an execution with its task runs, and get it going."""
+        executions = self._executions
+        now = executions.clock.now()
+        execution, copied, acts = made
         base = {column.name: getattr(row, column.name) for column in execution_table.columns}
         values = {
             **base,
             **rows.execution_changes(execution),
             "id": new,
             "version": 0,
-            "revision": stored.revision,
+            "revision": flow.revision,
             "created_at": now,
             "slot": False,
-            "inputs": values_in,
+            "inputs": inputs,
             "parent_id": row.id,
             "original_id": row.original_id,
             "parent_run_id": None,
             "recoveries": 0,
         }
-        paths = _paths(execution.runs)
         change = writing.Change(
             before=execution,
             after=execution,
             created=list(copied),
-            paths=paths,
+            paths=_paths(execution.runs),
+            task_outputs=self._outputs(row.id, new, flow, loaded, copied),
             timers=[act for act in acts if isinstance(act, StartTimer)],
             values=[act for act in acts if isinstance(act, StoreValues) and act.copy_of is None],
         )
@@ -140,6 +170,24 @@ class Replaying:
             executions._committed(new, flow, Outcome(dispatches=dispatches))
         executions.on_start(new)
         return new
+
+    def _outputs(
+        self, old: str, new: str, flow: Flow, loaded: view.Loaded, copied: Iterable[TaskRun]
+    ) -> dict[str, tuple[Any, str | None]]:
+        """Outputs of the copies: secrets are bound to their execution, and so are large outputs in the storage."""
+        shared = self._executions.rendering
+        large = {derived_id(new, run_id): address for run_id, address in loaded.outputs_uris.items()}
+        found: dict[str, tuple[Any, str | None]] = {}
+        for run in copied:
+            if run.id in large and run.state not in (State.RESTARTED, State.CREATED):
+                with shared.storage.open(path_of(large[run.id])) as file:
+                    outputs = reseal(shared.vault, orjson.loads(file.read()), old, new)
+                path = f"{execution_folder(flow.namespace, flow.id, new)}/outputs/{run.id}.json"
+                shared.storage.put(path, dump_json(outputs).encode())
+                found[run.id] = (None, uri(path))
+            elif run.outputs is not None:
+                found[run.id] = (reseal(shared.vault, dict(run.outputs), old, new), None)
+        return found
 
 
 def _paths(runs: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

@@ -10,7 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from namespaces.errors import CorruptRow
 from namespaces.flows.model import Flow
+from namespaces.store.base import Unreadable
 from runner import rows
 from runner.engine.events import AnyEvent, Needs, Started, needs
 from runner.engine.values import Execution, TaskRun
@@ -52,6 +54,8 @@ class Loaded:
     """Loop path of each loaded task run."""
     claimed: dict[str, str | None] = field(default_factory=dict)
     """Worker of each loaded task run."""
+    outputs_uris: dict[str, str] = field(default_factory=dict)
+    """Where large outputs are, by task run; the task run itself has none then."""
 
 
 def facts(row: Any) -> Facts:
@@ -94,6 +98,10 @@ def load(
     if row is None:
         return None
     flow = flow_of(connection, row.namespace, row.flow_id, row.revision) if flow_of is not None else None
+    # Values that nothing looks at are passed on as they are: an unreadable one must not wait for the first task.
+    for name in ("inputs", "variables", "outputs", "trigger"):
+        if isinstance(getattr(row, name), Unreadable):
+            raise CorruptRow(f"execution '{execution_id}' cannot be read: '{name}' is no JSON")
     wanted: set[str] = set()
     widest = Needs.NOTHING
     for event in events:
@@ -108,13 +116,26 @@ def load(
         if run_id:
             wanted.add(run_id)
     found = _runs(connection, execution_id, widest, wanted)
+    try:
+        return _loaded(row, found)
+    except CorruptRow:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        # Valid JSON of a wrong shape, a state that does not exist: as unreadable as a torn text.
+        raise CorruptRow(f"execution '{execution_id}' cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _loaded(row: Any, found: Iterable[Any]) -> Loaded:
     runs: dict[str, TaskRun] = {}
     paths: dict[str, tuple[str, ...]] = {}
     claimed: dict[str, str | None] = {}
+    uris: dict[str, str] = {}
     for run_row in found:
         runs[run_row.id] = rows.task_run(run_row, run_row.outputs)
         paths[run_row.id] = tuple(run_row.path or ())
         claimed[run_row.id] = run_row.worker_id
+        if run_row.outputs_uri:
+            uris[run_row.id] = run_row.outputs_uri
     return Loaded(
         value=rows.execution(row, runs),
         version=row.version,
@@ -122,6 +143,7 @@ def load(
         facts=facts(row),
         paths=paths,
         claimed=claimed,
+        outputs_uris=uris,
     )
 
 

@@ -85,7 +85,12 @@ class Workers:
     def _seen(self, claim: Claim) -> Seen:
         scene = self.reporter.scene(claim)
         variables = scene.variables
-        return Seen(variables=variables, ports=scene.ports(variables), secrets=lambda: scene.secrets)
+        return Seen(
+            variables=variables,
+            ports=scene.ports(variables),
+            secrets=lambda: tuple(scene.secrets),
+            hide=scene.secrets.add,
+        )
 
     def _world(self, claim: Claim) -> World:
         return FlowWorld(self._lanner.executions, self._lanner.toggle_trigger, claim)

@@ -11,6 +11,8 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import SQLModel
 
+from namespaces.errors import CorruptRow
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -51,8 +53,28 @@ def dump_json(value: Any) -> str:
     return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z).decode()
 
 
+class Unreadable:
+    """Stands for a stored text that is no JSON. The rows beside it stay readable; using it raises ``CorruptRow``."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def _refuse(self, *_: Any) -> Any:
+        raise CorruptRow(f"a stored value is no JSON: {self.text[:60]!r}", hint="restore this row from a backup")
+
+    __bool__ = __contains__ = __getitem__ = __iter__ = __len__ = _refuse
+
+    def __getattr__(self, name: str) -> Any:
+        return self._refuse()
+
+    def __repr__(self) -> str:
+        return f"Unreadable({self.text[:60]!r})"
+
+
 class Json(TypeDecorator[Any]):
-    """A JSON value kept as text; None stays NULL."""
+    """A JSON value kept as text; None stays NULL, what does not parse becomes ``Unreadable``."""
 
     impl = Text
     cache_ok = True
@@ -61,7 +83,12 @@ class Json(TypeDecorator[Any]):
         return None if value is None else dump_json(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
-        return None if value is None else orjson.loads(value)
+        if value is None:
+            return None
+        try:
+            return orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return Unreadable(value)
 
 
 # SQLite numbers rows only in an INTEGER PRIMARY KEY; PostgreSQL wants 64 bits.

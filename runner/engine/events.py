@@ -201,8 +201,6 @@ class Resume(Event):
 class Restart(Event):
     """Run failed, paused, killed and cancelled task runs again (``flows.md`` 3.7)."""
 
-    revision: int | None = None
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRunMarked(Event):

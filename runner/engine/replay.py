@@ -11,9 +11,12 @@ from namespaces.flows.model import Dag, EachParallel, Flow, ForEach, Parallel, R
 from namespaces.ids import derived_id
 from runner.engine.draft import Draft
 from runner.engine.effects import Act, DropRuns, KillAttempt, StoreValues
+from runner.engine.events import Restart
 from runner.engine.lists import LATE_LISTS, late_order
 from runner.engine.outcomes import STOPPING
+from runner.engine.progress import settle
 from runner.engine.reopen import below, by_parent, clear_execution, rebuild, remove, renew, reopen
+from runner.engine.restart import restarted
 from runner.engine.sla import merged
 from runner.engine.states import State
 from runner.engine.values import Execution, TaskRun
@@ -58,13 +61,26 @@ def replay(flow: Flow, old: Execution, new_id: str, task_run_id: str | None, at:
     return _result(d, names)
 
 
-def restart_as(flow: Flow, old: Execution, new_id: str) -> tuple[Execution, tuple[TaskRun, ...]]:
-    """A copy of an ended execution under another revision, to which a Restart can be applied."""
+def restart_as(flow: Flow, old: Execution, new_id: str, at: datetime) -> Replayed | None:
+    """Restart an ended or PAUSED execution as a new one under another revision (``flow``); None: nothing to restart.
+
+    What still runs in a PAUSED one runs again in the new one; the old one is left as it is.
+    Raises Conflict when the revision lacks the task of a task run.
+    """
     names = _names(old, new_id)
     copy = _copy(flow, old, new_id, names)
-    runs = tuple(sorted(copy.runs.values(), key=lambda run: run.sequence))
-    _check_tasks(flow, runs)
-    return copy, runs
+    _check_tasks(flow, tuple(copy.runs.values()))
+    d = Draft(flow, copy, at)
+    for run in d.live():
+        if isinstance(d.task(run), Runnable | Subflow | WorkingDirectory) or not d.is_open(run):
+            d.turn(run, State.KILLED)
+    if restarted(d, Restart(at=at)):
+        return None
+    settle(d)
+    for run in d.live():
+        if isinstance(d.task(run), Subflow):
+            d.put(replace(run, outputs=None))  # the child of the old execution stays with it
+    return _result(d, names)
 
 
 def _names(old: Execution, new_id: str) -> Mapping[str, str]:
@@ -76,7 +92,7 @@ def _copy(flow: Flow, old: Execution, new_id: str, names: Mapping[str, str]) -> 
         names[run.id]: replace(run, id=names[run.id], parent_id=names[run.parent_id] if run.parent_id else None)
         for run in old.runs.values()
     }
-    return replace(old, id=new_id, revision=flow.revision, runs=runs, original_created_at=None)
+    return replace(old, id=new_id, revision=flow.revision, runs=runs)
 
 
 def _check_tasks(flow: Flow, runs: list[TaskRun] | tuple[TaskRun, ...]) -> None:

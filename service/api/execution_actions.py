@@ -131,8 +131,8 @@ class _NotImplemented(LannerError):
 @resource.on("POST", *_both("restart"))
 @_or_start("restart")
 def restart(execution_id: str) -> Response:
-    lanner().executions.restart(execution_id, revision=optional_number("revision"))
-    return answer(shape_of(execution_id, rewind="RESTARTED"))
+    going_on = lanner().executions.restart(execution_id, revision=optional_number("revision"))
+    return answer(shape_of(going_on, rewind="RESTARTED"))
 
 
 @resource.on("POST", *_both("replay"))

@@ -211,7 +211,9 @@ def _only(instance: Instance, flow_id: str) -> dict[str, Any]:
 
 
 def limited(behavior: str) -> str:
-    return f"concurrency: {{limit: 1, behavior: {behavior}}}\ntasks: [{{id: p, type: io.kestra.plugin.core.flow.Pause}}]\n"
+    return (
+        f"concurrency: {{limit: 1, behavior: {behavior}}}\ntasks: [{{id: p, type: io.kestra.plugin.core.flow.Pause}}]\n"
+    )
 
 
 def test_a_limit_queues_and_the_oldest_goes_next(instance: Instance) -> None:

@@ -1,4 +1,4 @@
-"""Instances inside the test's process: a whole one (``Instance``), and the engine's shell with an idle worker (``Shell``)."""
+"""Instances inside the test's process: a whole one (``Instance``), or the shell with an idle worker (``Shell``)."""
 
 from __future__ import annotations
 

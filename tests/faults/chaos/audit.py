@@ -360,9 +360,7 @@ def database(found: Findings, url: str, data: Path) -> None:
 
         engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
         with engine.connect() as connection:
-            counts = {
-                name: connection.scalar(sa.text(f"SELECT count(*) FROM {name}")) for name in ("outbox", "timer")
-            }
+            counts = {name: connection.scalar(sa.text(f"SELECT count(*) FROM {name}")) for name in ("outbox", "timer")}
             open_runs = connection.scalar(sa.text("SELECT count(*) FROM task_run WHERE NOT terminal"))
     else:
         with sqlite3.connect(f"file:{data / 'lanner.db'}?mode=ro", uri=True) as raw:

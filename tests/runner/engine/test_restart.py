@@ -459,12 +459,11 @@ def test_a_replay_names_an_unknown_task_run_and_a_missing_task():
 def test_an_execution_can_be_restarted_under_another_revision():
     shell = Shell(flow(*ts("a b"))).start().run_all({"b": FAILED})
     tree = flow(*ts("a b c"), revision=2)
-    execution, runs = restart_as(tree, shell.execution, "x2")
     other = Shell(tree)
-    other.execution = replace(execution, runs={run.id: run for run in runs})
-    restart(other)
+    other.execution, runs, _ = restart_as(tree, shell.execution, "x2", shell.now)
 
-    assert other.run_all().states() == {"a": "SUCCESS", "b": "SUCCESS", "c": "SUCCESS"}
+    assert [run.id for run in runs] == list(other.execution.runs)
+    assert other.start().run_all().states() == {"a": "SUCCESS", "b": "SUCCESS", "c": "SUCCESS"}
 
 
 def test_a_restarted_pause_waits_again():
@@ -476,3 +475,24 @@ def test_a_restarted_pause_waits_again():
     assert TimerKind.PAUSE  # no timer: it waits for a person
     shell.resume()
     assert shell.dispatched() == ["b"]
+
+
+def test_restarted_under_another_revision_what_still_runs_in_a_paused_execution_runs_again():
+    shell = Shell(flow(par("p", pause("q"), t("a"), sub("s"))), {Question.PAUSE: (None, None, "RESUME")}).start()
+    shell.begin("a")
+    tree = replace(shell.flow, revision=2)
+    other = Shell(tree, {Question.PAUSE: (None, None, "RESUME")})
+    made = restart_as(tree, shell.execution, "x2", shell.now)
+    assert made is not None
+    other.execution = made[0]
+
+    assert other.states() == {"p": "RUNNING", "q": "RESTARTED", "a": "RESTARTED", "s": "RESTARTED"}
+    assert shell.states()["a"] == "RUNNING"
+    other.start()
+    other.resume()
+    assert other.run_all().state is State.SUCCESS
+
+
+def test_nothing_to_restart_under_another_revision():
+    shell = Shell(flow(*ts("a"))).start().run_all()
+    assert restart_as(shell.flow, shell.execution, "x2", shell.now) is None

@@ -242,7 +242,7 @@ class Bench:
             "taskrun": {"id": run.id, **({"value": run.value} if run.value else {})},
             **self.variables,
         }
-        return Seen(variables=variables, ports=NoPorts(), secrets=lambda: self.secrets)
+        return Seen(variables=variables, ports=NoPorts(), secrets=lambda: self.secrets, hide=self.secrets.add)
 
     def flow(self, tasks: str) -> Flow:
         reading = read_flow(f"id: f\nnamespace: company.team\ntasks:\n{tasks}", CATALOG)
