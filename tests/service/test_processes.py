@@ -41,6 +41,7 @@ def test_a_server_starts_answers_and_stops(tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_server_that_was_killed_starts_again(tmp_path: Path) -> None:
     first = LannerServer(tmp_path).start()
     first.stop(signal.SIGKILL)
@@ -176,6 +177,7 @@ def test_local_runs_end_with_the_exit_code_of_the_flow(tmp_path: Path) -> None:
     assert "did you mean" in refused.stderr
 
 
+@pytest.mark.slow
 def test_nothing_of_a_server_is_left_running(tmp_path: Path) -> None:
     with LannerServer(tmp_path) as server:
         assert server.process is not None
@@ -195,6 +197,7 @@ def _alive(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
+@pytest.mark.slow
 def test_figures_have_a_port_of_their_own_on_loopback(tmp_path: Path) -> None:
     import urllib.error
     import urllib.request
