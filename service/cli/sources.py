@@ -75,6 +75,8 @@ def show(name: Name, as_json: JsonOption = False) -> None:
     for key, value in source.items():
         if value is not None and not isinstance(value, (dict, list)):
             print(clean(f"{key}: {value}"))
+    if source.get("hook_id"):
+        print(clean(f"push hook: {client.target.url}/api/v1/git/hooks/{source['hook_id']}"))
     for item in held:
         for found in item.get("problems") or [item.get("error") or {}]:
             place = ":".join(str(part) for part in (item.get("path"), found.get("line"), found.get("column")) if part)
