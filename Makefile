@@ -91,6 +91,10 @@ migration: $(DEV) ## Write the migration for changed tables: make migration m="w
 docs: $(DEV) ## Write the generated pages of docs/reference
 	@$(BIN)/python -m tests.docs.generate
 
+.PHONY: screenshots
+screenshots: $(DEV) ## Pictures of the pages for docs/images; needs chromium
+	@$(BIN)/python -m tests.e2e.screenshots $(args)
+
 .PHONY: lock
 lock: ## Pin dependencies with hashes; needs uv
 	@uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header \

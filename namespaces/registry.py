@@ -61,9 +61,7 @@ class Registry:
                 self._cache.move_to_end(key)
         if found is None:
             reading = self.read(stored.text, namespace=stored.namespace)
-            found = (
-                self._with_revision(reading.flow, stored.revision) if reading.flow else InvalidFlow(reading.problems)
-            )
+            found = self._as_stored(reading.flow, stored) if reading.flow else InvalidFlow(reading.problems)
             with self._lock:
                 self._cache[key] = found
                 while len(self._cache) > CACHED_FLOWS:
@@ -162,5 +160,6 @@ class Registry:
         return [found for found in stored if found is not None]
 
     @staticmethod
-    def _with_revision(flow: Flow, revision: int) -> Flow:
-        return replace(flow, revision=revision)
+    def _as_stored(flow: Flow, stored: revisions.Stored) -> Flow:
+        """The row names the flow: the text names another namespace where a source rewrites it (gitops.md 2.3)."""
+        return replace(flow, namespace=stored.namespace, id=stored.id, revision=stored.revision)

@@ -31,7 +31,6 @@ from runner.rows import execution_table, run_table
 log = logging.getLogger("lanner.effects")
 
 MOST_ATTEMPTS = 5
-MOST_DEPTH = 100
 SUBFLOW = "io.kestra.plugin.core.flow.Subflow"
 
 
@@ -221,8 +220,9 @@ class Effects:
         if exists:
             return
         facts = loaded.facts
-        if facts.depth + 1 > MOST_DEPTH:
-            raise LannerError(f"subflows deeper than {MOST_DEPTH}", code="subflow_depth")
+        deepest = self._executions.rendering.limits.subflow_depth
+        if facts.depth + 1 > deepest:
+            raise LannerError(f"subflow_depth: subflows are deeper than {deepest}", code="subflow_depth")
         run = loaded.value.runs[run_id]
         scene = place.renderer(loaded.value, run)
         labels: dict[str, str] = {}
@@ -303,7 +303,7 @@ class Effects:
 
     def announce_again(self, execution_id: str) -> None:
         """Tell whoever waits for an execution that has ended; for ends that were not heard."""
-        row = self._database.read(lambda c: c.execute(view.ONE_EXECUTION, {"k_id": execution_id}).one_or_none())
+        row = self._database.read(lambda c: view.ONE_EXECUTION.one_or_none(c, k_id=execution_id))
         if row is not None and State(row.state).terminal:
             self._announce(execution_id, {"state": row.state, "at": len(row.history or ())})
 

@@ -326,9 +326,10 @@ class Reconciler:
 
 
 def _changed_before(stored: Any, before: datetime) -> bool:
-    """Whether the last change is that old. A history that cannot be read counts as old: whoever looks at it tells."""
+    """Whether a stored history entered its last state by then. One that cannot be read counts as old: whoever looks
+    at it next tells why."""
     try:
-        history = decode_history(stored)
+        changes = decode_history(stored)
     except (LannerError, ValueError, TypeError):
         return True
-    return not history or history[-1][1] <= before
+    return not changes or changes[-1][1] <= before

@@ -31,6 +31,8 @@ ROLES = ("web", "scheduler", "executor", "sync", "worker")
 DRAINS = ("wait", "kill")
 KEPT_VARIABLES = ("LANNER_TEST",)
 PR_SET_DUMPABLE = 4
+COLLECT = (5_000, 10, 10)
+"""Thresholds of the garbage collector: a request makes hundreds of objects, nearly all gone without its help."""
 
 
 def parse_roles(given: Iterable[str]) -> frozenset[str]:
@@ -93,6 +95,7 @@ def serve(
         lanner.start()
         # What exists now lives as long as the process: the collector need not look at it again.
         gc.freeze()
+        gc.set_threshold(*COLLECT)
         gc.enable()
         print(start_block(settings, roles, lanner, server, setup_token), flush=True)
         stop.wait()

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import BigInteger, Integer, Text
+from sqlalchemy import BigInteger, Connection, Index, Integer, MetaData, Text, event, text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import SQLModel
@@ -24,6 +24,29 @@ SQLModel.metadata.naming_convention = {
     "pk": "pk_%(table_name)s",
 }
 metadata = SQLModel.metadata
+
+
+def partial_index(name: str, *columns: str, sqlite: str, postgresql: str, unique: bool = False) -> Index:
+    """An index of the rows that fulfil a condition, written for both databases.
+
+    SQLAlchemy imports a whole dialect to check its words, which costs a start on SQLite a tenth of its time: the
+    words for PostgreSQL are added by ``complete_indexes`` when tables are made or compared there.
+    """
+    return Index(name, *columns, unique=unique, sqlite_where=text(sqlite), info={"postgresql_where": postgresql})
+
+
+def complete_indexes(tables: MetaData) -> None:
+    """Give partial indexes their condition for PostgreSQL."""
+    for table in tables.tables.values():
+        for index in table.indexes:
+            if "postgresql_where" in index.info:
+                index.kwargs["postgresql_where"] = text(index.info["postgresql_where"])
+
+
+@event.listens_for(metadata, "before_create")
+def _before_create(target: MetaData, connection: Connection, **_: Any) -> None:
+    if connection.dialect.name == "postgresql":
+        complete_indexes(target)
 
 
 def to_micros(moment: datetime) -> int:
