@@ -106,7 +106,8 @@ def generation(connection: Connection) -> int:
 
 def lock(tx: Connection) -> None:
     """Let savers wait for each other before they look, so that what they saw still holds when they write."""
-    if tx.execute(_GENERATION.with_for_update()).scalar() is None:
+    locked = sa.select(counter_table.c.value).where(counter_table.c.name == "catalog_version").with_for_update()
+    if tx.execute(locked).scalar() is None:
         # Nothing was ever saved: without a row there is nothing to wait for. On a clash this unit is tried again.
         tx.execute(sa.insert(counter_table).values(name="catalog_version", value=0))
 
