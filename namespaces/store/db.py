@@ -264,13 +264,20 @@ class PostgresDatabase:
                 with engine.begin() as connection:
                     return work(connection)
             except DBAPIError as error:
-                if not _worth_another_try(error):
+                met = getattr(error.orig, "sqlstate", None) == _UNIQUE_VIOLATION
+                if not met and not _worth_another_try(error):
                     raise
                 if attempt == RETRIES - 1:
+                    if met:
+                        raise
                     raise Unavailable("the database cannot be reached now", hint="try again") from error
                 # Jitter, so that those who met once do not meet again; never on SQLite, which has one writer.
                 time.sleep(random.uniform(0.01, 0.05) * 2**attempt)  # noqa: S311
         raise AssertionError("unreachable")
+
+
+_UNIQUE_VIOLATION = "23505"
+"""Two looked, both found nothing, both inserted: at the next try the second one sees the first one's row."""
 
 
 def _take_any_text(connection: Any, _record: object) -> None:
