@@ -32,6 +32,7 @@ from runner.engine.effects import (
     Question,
     Release,
     RestartSubflow,
+    StartBatches,
     StartSubflow,
     StartTimer,
     StoreValues,
@@ -45,7 +46,7 @@ from runner.engine.events import (
     Broken,
     SubflowChanged,
 )
-from runner.engine.ready import ready, strangers
+from runner.engine.ready import StartChild, ready, strangers
 from runner.engine.states import State
 from runner.engine.step import Step
 from runner.engine.values import Execution, TaskRun
@@ -86,17 +87,19 @@ class Outcome:
     dispatches: list[Dispatch] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
     timers: bool = False
-    children: list[StartSubflow | RestartSubflow] = field(default_factory=list)
+    children: list[StartChild] = field(default_factory=list)
     """Child executions found unstarted; those of fresh decisions are messages."""
     strangers: list[str] = field(default_factory=list)
     """Tasks of waiting task runs that the flow does not have: nobody can ever run them."""
 
 
-def child_message(effect: StartSubflow | RestartSubflow) -> dict[str, Any]:
+def child_message(effect: StartChild) -> dict[str, Any]:
     """The payload by which ``effects`` starts (or restarts) a child execution."""
-    payload = {"do": "start_subflow", "run": effect.task_run_id, "epoch": effect.epoch}
+    payload: dict[str, Any] = {"do": "start_subflow", "run": effect.task_run_id, "epoch": effect.epoch}
     if isinstance(effect, RestartSubflow):
         payload.update(do="restart_subflow", child=effect.execution_id)
+    elif isinstance(effect, StartBatches):
+        payload.update(do="start_batches", again=effect.again)
     return payload
 
 
@@ -388,7 +391,7 @@ class Decision:
                     if self._slot:
                         change.slot = False
                         change.messages.append((self.value.id, {"do": "release"}))
-                case StartSubflow() | RestartSubflow():
+                case StartSubflow() | RestartSubflow() | StartBatches():
                     change.messages.append((self.value.id, child_message(act)))
                 case KillAttempt():
                     change.messages.append(

@@ -12,9 +12,17 @@ from namespaces.blobs import execution_folder
 from namespaces.errors import NotFound
 from namespaces.store import outbox
 from runner.applying import HOLD, TOPIC
-from runner.engine.events import SubflowChanged
+from runner.children import tell_parent
 from runner.engine.states import State
-from runner.rows import execution_table, iteration_table, label_table, run_table, timer_table
+from runner.rows import (
+    batch_set_table,
+    batch_table,
+    execution_table,
+    iteration_table,
+    label_table,
+    run_table,
+    timer_table,
+)
 from runner.tables import LogRow, MetricRow
 
 log_table = LogRow.__table__  # type: ignore[attr-defined]
@@ -33,13 +41,7 @@ def delete(executions: Any, execution_id: str, *, logs: bool, metrics: bool, sto
     if row is None:
         raise NotFound(f"execution '{execution_id}' does not exist")
     if not row.finished and row.parent_run_id is not None and row.trigger_execution_id is not None:
-        gone = SubflowChanged(
-            at=executions.clock.now(),
-            task_run_id=row.parent_run_id,
-            execution_id=execution_id,
-            state=State.KILLED,
-        )
-        executions.apply(row.trigger_execution_id, gone)
+        tell_parent(executions, row, State.KILLED)
     folder = execution_folder(row.namespace, row.flow_id, execution_id)
 
     def work(tx: Connection) -> list[int]:
@@ -58,7 +60,8 @@ def delete(executions: Any, execution_id: str, *, logs: bool, metrics: bool, sto
 
 def _delete_rows(tx: Connection, execution_id: str, *, logs: bool, metrics: bool) -> None:
     runs = sa.select(run_table.c.id).where(run_table.c.execution_id == execution_id).scalar_subquery()
-    tx.execute(sa.delete(iteration_table).where(iteration_table.c.task_run_id.in_(runs)))
+    for table in (iteration_table, batch_table, batch_set_table):
+        tx.execute(sa.delete(table).where(table.c.task_run_id.in_(runs)))
     tx.execute(sa.delete(run_table).where(run_table.c.execution_id == execution_id))
     tx.execute(sa.delete(timer_table).where(timer_table.c.execution_id == execution_id))
     tx.execute(sa.delete(label_table).where(label_table.c.execution_id == execution_id))

@@ -19,6 +19,7 @@ from namespaces.store.base import to_micros
 from namespaces.store.db import Database
 from namespaces.store.nudges import Nudges
 from namespaces.tables import FlowRow
+from runner import batches
 from runner.applying import Outcome
 from runner.dispatch.base import Dispatch
 from runner.effects import Effects
@@ -217,7 +218,8 @@ class Driver:
         self.begin_soon(child_id)
 
     def _follow(self, parent_run_id: str, old_id: str, new_id: str) -> None:
-        """Let the Subflow task that waits for ``old_id`` wait for the execution in its place; else do nothing."""
+        """Let what waits for ``old_id`` wait for the execution in its place; else do nothing."""
+        self._database.write(lambda tx: batches.replaced(tx, old_id, new_id))
         run = self._database.read(
             lambda c: c.execute(
                 sa.select(run_table.c.execution_id, run_table.c.epoch, run_table.c.outputs).where(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -14,24 +14,24 @@ from namespaces import crash
 from namespaces.errors import LannerError, Unavailable
 from namespaces.flows.model import Subflow
 from namespaces.ids import derived_id
-from namespaces.labels import read_labels
 from namespaces.secrets import reseal
 from namespaces.store import outbox
 from namespaces.store.outbox import Message
 from runner import view
+from runner.batches import Starter
+from runner.children import request, scene_of, tell_parent
 from runner.deciding import child_message
 from runner.dispatch.base import Dispatch
 from runner.engine import events
-from runner.engine.effects import RestartSubflow, StartSubflow
+from runner.engine.ready import StartChild
 from runner.engine.states import State
-from runner.executions import Executions, StartRequest, killable
+from runner.executions import Executions, killable
 from runner.rendering import Place
-from runner.rows import execution_table, run_table
+from runner.rows import execution_table
 
 log = logging.getLogger("lanner.effects")
 
 MOST_ATTEMPTS = 5
-SUBFLOW = "io.kestra.plugin.core.flow.Subflow"
 
 
 class Listener(Protocol):
@@ -107,25 +107,15 @@ class Effects:
         self._announce(row.id, {"state": row.state, "at": len(row.history or ())})
 
     def _tell_parent(self, row: Any, state: State) -> None:
-        now = self._clock.now()
-        parent = self._database.read(
-            lambda c: c.execute(sa.select(run_table.c.execution_id).where(run_table.c.id == row.parent_run_id)).scalar()
-        )
-        if parent is None:
-            return
-        # A sealed value belongs to one execution: the parent's is another one.
-        outputs, error = reseal(self._executions.rendering.vault, row.outputs, row.id, parent), None
-        if state.terminal:
+        outputs, error = row.outputs, None
+        if state.terminal and row.trigger_execution_id is not None:
+            parent = row.trigger_execution_id
+            outputs = reseal(self._executions.rendering.vault, outputs, row.id, parent)
             try:
-                outputs = {**(outputs or {}), **self._legacy_outputs(parent, row, now)} or None
+                outputs = {**(outputs or {}), **self._legacy_outputs(parent, row, self._clock.now())} or None
             except LannerError as problem:
                 error = problem.message
-        self._executions.apply(
-            parent,
-            events.SubflowChanged(
-                at=now, task_run_id=row.parent_run_id, execution_id=row.id, state=state, outputs=outputs, error=error
-            ),
-        )
+        tell_parent(self._executions, row, state, outputs, error)
 
     def _legacy_outputs(self, parent_id: str, child: Any, now: datetime) -> dict[str, Any]:
         """``outputs`` written on the Subflow task itself: rendered in the context of the child at its end."""
@@ -219,63 +209,16 @@ class Effects:
         )
         if exists:
             return
-        facts = loaded.facts
         deepest = self._executions.rendering.limits.subflow_depth
-        if facts.depth + 1 > deepest:
+        if loaded.facts.depth + 1 > deepest:
             raise LannerError(f"subflow_depth: subflows are deeper than {deepest}", code="subflow_depth")
         run = loaded.value.runs[run_id]
-        scene = place.renderer(loaded.value, run)
-        labels: dict[str, str] = {}
-        if task.inherit_labels:
-            labels.update((k, v) for k, v in loaded.value.labels if not k.startswith("system."))
-        if task.labels:
-            # The model keeps pairs, or one expression; read_labels takes the forms that a flow may write.
-            written: Any = (
-                scene.typed(task.labels)
-                if isinstance(task.labels, str)
-                else scene.value([{"key": key, "value": value} for key, value in task.labels])
-            )
-            pairs, faults = read_labels(written)
-            wrong = [fault for fault in faults if not fault.warning]
-            if wrong:
-                raise LannerError(f"labels: {wrong[0].message}", code="bad_labels")
-            labels.update(pairs)
-        correlation = dict(loaded.value.labels).get("system.correlationId", loaded.facts.id)
-        variables: dict[str, Any] = {
-            "executionId": facts.id,
-            "namespace": facts.namespace,
-            "flowId": facts.flow_id,
-            "flowRevision": loaded.value.revision,
-            "taskRunId": run.id,
-        }
-        if run.value is not None:
-            variables["taskRunValue"] = run.value
-        if run.iteration is not None:
-            variables["taskRunIteration"] = run.iteration
-        schedule = scene.text(task.schedule_date) if task.schedule_date else ""
-        request = StartRequest(
-            namespace=scene.text(task.namespace),
-            flow_id=scene.text(task.flow_id),
-            revision=task.revision,
-            inputs=scene.value(dict(task.inputs)) if task.inputs else {},
-            labels=tuple(labels.items()),
-            schedule_date=_instant(schedule),
-            trigger={"id": task.id, "type": SUBFLOW, "variables": variables},
-            execution_id=child_id,
-            parent_run_id=run.id,
-            trigger_execution_id=facts.id,
-            correlation_id=correlation,
-            depth=facts.depth + 1,
-            generation=self._generation(facts.generation, scene.text(task.namespace), scene.text(task.flow_id)),
-        )
-        self._executions.start(request)
+        scene = scene_of(place, loaded, run, None, None)
+        self._executions.start(request(task, scene, loaded, run, child_id, self._database))
 
-    def _generation(self, pinned: int, namespace: str, flow_id: str) -> int | None:
-        """The parent's generation when the flow was there then; the newest when it came later."""
-        from namespaces import revisions
-
-        found = self._database.read(lambda c: revisions.at_generation(c, namespace, flow_id, pinned))
-        return pinned if found is not None else None
+    def _start_batches(self, execution_id: str, payload: Mapping[str, Any]) -> None:
+        """Harmless twice: what is there already is not made again."""
+        Starter(self._executions, execution_id, payload["run"], payload["epoch"]).start(again=payload["again"])
 
     def _restart_subflow(self, execution_id: str, payload: Mapping[str, Any]) -> None:
         """Harmless twice: a child that is running again refuses a second restart, and that is fine."""
@@ -296,7 +239,7 @@ class Effects:
         if State(state).terminal:
             self._executions.restart(child)
 
-    def start_child(self, execution_id: str, effect: StartSubflow | RestartSubflow) -> None:
+    def start_child(self, execution_id: str, effect: StartChild) -> None:
         """Start a child execution that nobody has started yet: what the reconciler finds."""
         payload = child_message(effect)
         getattr(self, f"_{payload['do']}")(execution_id, payload)
@@ -306,13 +249,3 @@ class Effects:
         row = self._database.read(lambda c: view.ONE_EXECUTION.one_or_none(c, k_id=execution_id))
         if row is not None and State(row.state).terminal:
             self._announce(execution_id, {"state": row.state, "at": len(row.history or ())})
-
-
-def _instant(text: str) -> Any:
-    if not text.strip():
-        return None
-    try:
-        parsed = datetime.fromisoformat(text.strip())
-    except ValueError as error:
-        raise LannerError(f"'scheduleDate' is not a date-time: {text!r}") from error
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

@@ -80,6 +80,10 @@ class Executions:
     def prepare(self, request: StartRequest) -> Prepared:
         """Everything before the write. Raises ``NotFound``, ``Conflict``, ``InvalidInput``, ``TooMany``."""
         self.open.refuse_more(request.namespace, request.flow_id)
+        return self.prepare_child(request)
+
+    def prepare_child(self, request: StartRequest) -> Prepared:
+        """``prepare`` for one of many whose number was looked at before."""
 
         def read(connection: Connection) -> tuple[Flow, revisions.Stored, int]:
             flow, stored = starting.find_flow(connection, self.registry, request)
@@ -209,11 +213,10 @@ class Executions:
         pending = (timer_table.c.execution_id == row.id, timer_table.c.kind == events.TimerKind.NEW_EXECUTION.value)
         if self.database.read(lambda c: c.execute(sa.select(timer_table.c.id).where(*pending)).first()) is None:
             return False
-        if row.parent_run_id is not None and row.trigger_execution_id is not None:
-            killed = events.SubflowChanged(
-                at=self.clock.now(), task_run_id=row.parent_run_id, execution_id=row.id, state=State.KILLED
-            )
-            self.apply(row.trigger_execution_id, killed)
+        if row.parent_run_id is not None:
+            from runner.children import tell_parent
+
+            tell_parent(self, row, State.KILLED)
         self.database.write(lambda tx: tx.execute(sa.delete(timer_table).where(*pending)))
         return True
 

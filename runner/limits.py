@@ -70,16 +70,16 @@ class OpenExecutions:
         self._counts: dict[tuple[str, str], int] = {}
         self._counted_at: float | None = None
 
-    def refuse_more(self, namespace: str, flow_id: str) -> None:
-        """Raise ``TooMany`` when the instance, the namespace or the flow has as many as it may have."""
+    def refuse_more(self, namespace: str, flow_id: str, more: int = 1) -> None:
+        """Raise ``TooMany`` when ``more`` are too many for the instance, the namespace or the flow."""
         counts = self._fresh()
         limits = self._limits
-        if sum(counts.values()) >= limits.executions:
-            raise Full(f"{limits.executions} executions are open on this instance")
-        if sum(n for (space, _), n in counts.items() if space == namespace) >= limits.executions_per_namespace:
-            raise Full(f"{limits.executions_per_namespace} executions are open in the namespace '{namespace}'")
-        if counts.get((namespace, flow_id), 0) >= limits.executions_per_flow:
-            raise Full(f"{limits.executions_per_flow} executions of the flow '{namespace}.{flow_id}' are open")
+        if sum(counts.values()) + more > limits.executions:
+            raise Full(f"more than {limits.executions} executions would be open on this instance")
+        if sum(n for (space, _), n in counts.items() if space == namespace) + more > limits.executions_per_namespace:
+            raise Full(f"more than {limits.executions_per_namespace} executions would be open in '{namespace}'")
+        if counts.get((namespace, flow_id), 0) + more > limits.executions_per_flow:
+            raise Full(f"more than {limits.executions_per_flow} executions of '{namespace}.{flow_id}' would be open")
 
     def started(self, namespace: str, flow_id: str, count: int = 1) -> None:
         """Note what this process has started since the last count."""
@@ -116,4 +116,4 @@ class Full(TooMany):
     retry_after_s = 5
 
     def __init__(self, what: str) -> None:
-        super().__init__(f"{what}: no more are taken on now", hint="try again when some have ended")
+        super().__init__(f"too_many_executions: {what}", hint="try again when some have ended")

@@ -173,6 +173,10 @@ class World(Protocol):
 
     def purge_executions(self, filters: Mapping[str, Any]) -> dict[str, int]: ...
 
+    def batch_outputs(self, parent_run_id: str, task_id: str) -> list[Any]:
+        """Flow outputs of the batches of a ForEachItem's middle step, in order; ``{}`` for those without."""
+        ...
+
     def count_executions(self, filters: Mapping[str, Any]) -> list[dict[str, Any]]: ...
 
 

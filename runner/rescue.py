@@ -16,13 +16,14 @@ from sqlalchemy.engine import Connection
 from namespaces.errors import LannerError, Unavailable
 from namespaces.store import leases
 from namespaces.store.db import database_now
+from runner import batches
 from runner.dispatch.base import Dispatch
 from runner.driving import Driver
 from runner.engine import events
 from runner.engine.draft import BEFORE_THE_GATE
 from runner.engine.states import State
 from runner.executions import Executions
-from runner.rows import decode_history, execution_table, run_table
+from runner.rows import batch_table, decode_history, execution_table, run_table
 from runner.tables import WorkerRow
 
 log = logging.getLogger("lanner.rescue")
@@ -101,6 +102,8 @@ class Reconciler:
             helped += self._help(execution_id, lambda i=execution_id: self._announce(i))
         for execution_id in self._database.read(self._senseless):
             self._executions.applier.write_off(execution_id, "its state is not one that exists")
+        for run_id in self._database.read(lambda c: batches.unheard(c, BATCH)):
+            helped += self._help(run_id, lambda r=run_id: batches.report(self._executions, r))
         for namespace, flow_id, oldest in self._database.read(self._queues):
             self._help(oldest, lambda n=namespace, f=flow_id: self._driver.released(n, f))
         return helped
@@ -200,11 +203,13 @@ class Reconciler:
 
     @staticmethod
     def _unheard(connection: Connection, before: datetime) -> list[str]:
-        """Executions that ended although the Subflow task waiting for them does not know."""
+        """Executions that ended although the task run waiting for them does not know."""
+        counted = batch_table
         return list(
             connection.execute(
                 sa.select(execution_table.c.id)
                 .join(run_table, run_table.c.id == execution_table.c.parent_run_id)
+                .outerjoin(counted, counted.c.execution_id == execution_table.c.id)
                 .where(
                     run_table.c.terminal.is_(False),
                     run_table.c.state.in_([State.RUNNING.value, State.PAUSED.value]),
@@ -212,6 +217,7 @@ class Reconciler:
                     execution_table.c.state != State.RETRIED.value,  # its parent waits for what takes its place
                     execution_table.c.ended_at <= before,
                     execution_table.c.kind != "LOOP",
+                    sa.or_(counted.c.execution_id.is_(None), counted.c.state.is_distinct_from(execution_table.c.state)),
                 )
                 .limit(BATCH)
             ).scalars()

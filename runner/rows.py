@@ -10,12 +10,14 @@ from typing import Any
 from namespaces.store.base import dump_json, from_micros, to_micros
 from runner.engine.states import State
 from runner.engine.values import Attempt, Execution, History, Scope, TaskRun
-from runner.tables import ExecutionLabelRow, ExecutionRow, IterationRow, TaskRunRow, TimerRow
+from runner.tables import BatchRow, BatchSetRow, ExecutionLabelRow, ExecutionRow, IterationRow, TaskRunRow, TimerRow
 
 execution_table = ExecutionRow.__table__  # type: ignore[attr-defined]
 label_table = ExecutionLabelRow.__table__  # type: ignore[attr-defined]
 run_table = TaskRunRow.__table__  # type: ignore[attr-defined]
 iteration_table = IterationRow.__table__  # type: ignore[attr-defined]
+batch_set_table = BatchSetRow.__table__  # type: ignore[attr-defined]
+batch_table = BatchRow.__table__  # type: ignore[attr-defined]
 timer_table = TimerRow.__table__  # type: ignore[attr-defined]
 
 

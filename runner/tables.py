@@ -157,6 +157,33 @@ class IterationRow(SQLModel, table=True):
     value: str = Field(sa_type=Text)
 
 
+class BatchSetRow(SQLModel, table=True):
+    """The child executions of one ForEachItem, counted by how they ended: no end has to look at the others."""
+
+    __tablename__ = "batch_set"
+    task_run_id: str = Field(primary_key=True)
+    epoch: int
+    """Assignment of the task run that these batches belong to."""
+    total: int
+    success: int = 0
+    warning: int = 0
+    failed: int = 0
+    killed: int = 0
+    cancelled: int = 0
+
+
+class BatchRow(SQLModel, table=True):
+    """One batch of a ForEachItem and the execution it went to."""
+
+    __tablename__ = "batch"
+    __table_args__ = (Index("ix_batch_execution", "execution_id"),)
+    task_run_id: str = Field(primary_key=True)
+    position: int = Field(primary_key=True)
+    execution_id: str
+    state: str | None = None
+    """The end that was counted; None while it runs, RESTARTED while it is to be run again."""
+
+
 class LogRow(SQLModel, table=True):
     __tablename__ = "log_line"
     __table_args__ = (

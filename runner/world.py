@@ -22,10 +22,10 @@ from namespaces.errors import Forbidden, InvalidInput, NotFound
 from namespaces.flows.moments import read_instant
 from namespaces.secrets import lineage
 from namespaces.tables import NamespaceRow
-from runner import access
+from runner import access, batches
 from runner.executions import Executions
 from runner.logs import LEVELS, NAMES
-from runner.rows import execution_table
+from runner.rows import execution_table, run_table
 from runner.tables import LogRow, MetricRow
 from runner.worker.reporter import Claim
 
@@ -313,6 +313,15 @@ class FlowWorld:
                 sa.or_(table.c.namespace == namespace, table.c.namespace.like(f"{prefix}.%", escape="\\"))
             )
         return [*conditions, *_between(filters, moment)]
+
+    def batch_outputs(self, parent_run_id: str, task_id: str) -> list[Any]:
+        mine = sa.select(run_table.c.id).where(run_table.c.parent_id == parent_run_id, run_table.c.task_id == task_id)
+
+        def read(connection: Connection) -> list[Any]:
+            run_id = connection.execute(mine).scalar()
+            return list(batches.outputs(connection, run_id)) if run_id is not None else []
+
+        return self._database.read(read)
 
     def count_executions(self, filters: Mapping[str, Any]) -> list[dict[str, Any]]:
         """``{namespace, flowId, count}`` per flow; ``filters``: flows, namespaces, states, startDate, endDate."""

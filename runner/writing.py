@@ -20,7 +20,15 @@ from runner.engine.effects import DropRuns, StartTimer, StoreValues
 from runner.engine.values import Execution, TaskRun
 from runner.logs import LogLine
 from runner.plugin import Metric
-from runner.rows import execution_table, iteration_table, label_table, run_table, timer_table
+from runner.rows import (
+    batch_set_table,
+    batch_table,
+    execution_table,
+    iteration_table,
+    label_table,
+    run_table,
+    timer_table,
+)
 from runner.tables import LateResultRow, LogRow, MetricRow
 
 log_table = LogRow.__table__  # type: ignore[attr-defined]
@@ -268,7 +276,8 @@ def _drop(tx: Connection, drop: DropRuns) -> None:
     doomed = [*roots, *view.descendants(tx, roots)]
     for start in range(0, len(doomed), 400):
         part = doomed[start : start + 400]
-        tx.execute(sa.delete(iteration_table).where(iteration_table.c.task_run_id.in_(part)))
+        for table in (iteration_table, batch_table, batch_set_table):
+            tx.execute(sa.delete(table).where(table.c.task_run_id.in_(part)))
         tx.execute(sa.delete(run_table).where(run_table.c.id.in_(part)))
 
 
@@ -276,3 +285,9 @@ def insert_execution(tx: Connection, values: Mapping[str, Any]) -> None:
     """A new execution row with its labels."""
     _INSERT_EXECUTION.run(tx, values)
     insert_labels(tx, [(values["id"], [(key, value) for key, value in values["labels"]])])
+
+
+def insert_executions(tx: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """New execution rows with their labels; all have the same columns."""
+    _INSERT_EXECUTION.run_many(tx, rows)
+    insert_labels(tx, [(values["id"], [(key, value) for key, value in values["labels"]]) for values in rows])

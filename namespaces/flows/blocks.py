@@ -223,9 +223,37 @@ def _subflow(scope: Scope, common: Common, own: Own, path: Path) -> Task:
 
 
 def _for_each_item(scope: Scope, common: Common, own: Own, path: Path) -> Task:
-    read_label_map(scope, own.get("labels"), (*path, "labels"))
+    labels = read_label_map(scope, own.get("labels"), (*path, "labels"))
     errors = read_tasks(scope, own.get("errors"), (*path, "errors"))
-    return model.ForEachItem(**common, errors=errors, properties=_scalars(own))
+    name, wait = common["id"], _flag(own, "wait", True)
+    shared: dict[str, Any] = {"log_level": common.get("log_level"), "worker_group": common.get("worker_group")}
+    step = f"{_PREFIX}ForEachItem$ForEachItem"
+    split = model.Runnable(
+        id=f"{name}_split",
+        type=f"{step}Split",
+        properties={"items": own.get("items"), "batch": own.get("batch") or {}},
+        **shared,
+    )
+    items = model.Batches(
+        id=f"{name}_items",
+        type=f"{step}Executable",
+        split=split.id,
+        namespace=_text(own, "namespace"),
+        flow_id=_text(own, "flowId"),
+        revision=_count(own, "revision", 1) if own.get("revision") is not None else None,
+        inputs=own.get("inputs") or {},
+        labels=labels,
+        inherit_labels=_flag(own, "inheritLabels", False),
+        wait=wait,
+        transmit_failed=_flag(own, "transmitFailed", True),
+        schedule_date=own.get("scheduleDate"),
+        restart_behavior=own.get("restartBehavior") or "RETRY_FAILED",
+        **shared,
+    )
+    merge = model.Runnable(
+        id=f"{name}_merge", type=f"{step}MergeOutputs", properties={"items": items.id, "wait": wait}, **shared
+    )
+    return model.ForEachItem(**common, errors=errors, properties=_scalars(own), steps=(split, items, merge))
 
 
 def _working_directory(scope: Scope, common: Common, own: Own, path: Path) -> Task:

@@ -74,6 +74,11 @@ class TaskBase:
         """Child task lists by name, disabled tasks included; empty for a task without children."""
         return {}
 
+    @property
+    def lists(self) -> Mapping[str, tuple[Task, ...]]:
+        """The lists that run: ``branches``, and what a task type adds to what was written."""
+        return self.branches
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runnable(TaskBase):
@@ -211,10 +216,35 @@ class WorkingDirectory(Block):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Batches(TaskBase):
+    """The middle step of a ForEachItem: one child execution per batch; ``split`` names the task that made them."""
+
+    split: str
+    namespace: str
+    flow_id: str
+    revision: int | None = None
+    inputs: Values = field(default_factory=dict)
+    labels: Any = ()
+    inherit_labels: bool = False
+    wait: bool = True
+    transmit_failed: bool = True
+    schedule_date: str | None = None
+    restart_behavior: str = "RETRY_FAILED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ForEachItem(TaskBase):
-    """One sub-execution per batch of a file (``flows.md`` 4.11); everything else is in ``properties``."""
+    """One sub-execution per batch of a file (``flows.md`` 4.11); what was written is in ``properties``.
+
+    ``steps`` are the three tasks it runs one after the other, which nobody has written: split, items, merge.
+    """
 
     errors: tuple[Task, ...] = ()
+    steps: tuple[Task, ...] = ()
+
+    @property
+    def lists(self) -> Mapping[str, tuple[Task, ...]]:
+        return {"tasks": self.steps, **self.branches}
 
     @property
     def branches(self) -> Mapping[str, tuple[Task, ...]]:
@@ -267,7 +297,7 @@ Flowable = (
     | Loop
     | Approval
 )
-Task = Runnable | Flowable | Subflow | ForEachItem | WorkingDirectory
+Task = Runnable | Flowable | Subflow | ForEachItem | Batches | WorkingDirectory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -431,8 +461,17 @@ class Flow:
 
     @cached_property
     def by_id(self) -> Mapping[str, Task]:
-        """Every task of the flow, nested ones included, by id."""
-        return {task.id: task for task in self.walk()}
+        """Every task of the flow, nested ones and the steps of others included, by id."""
+        found: dict[str, Task] = {}
+
+        def visit(lists: Mapping[str, tuple[Task, ...]]) -> None:
+            for tasks in lists.values():
+                for task in tasks:
+                    found[task.id] = task
+                    visit(task.lists)
+
+        visit(self.branches)
+        return found
 
     @cached_property
     def places(self) -> Mapping[str, Place]:
@@ -443,7 +482,7 @@ class Flow:
             for name, tasks in branches.items():
                 for index, task in enumerate(t for t in tasks if not t.disabled):
                     found[task.id] = Place(parent, name, index)
-                    visit(task.id, task.branches)
+                    visit(task.id, task.lists)
 
         visit(None, self.branches)
         return found
@@ -460,7 +499,7 @@ class Flow:
             for name, tasks in branches.items():
                 lists[parent, name] = tuple(t for t in tasks if not t.disabled)
                 for task in tasks:
-                    visit(task.id, task.branches)
+                    visit(task.id, task.lists)
 
         visit(None, self.branches)
         return lists

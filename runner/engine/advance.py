@@ -17,6 +17,7 @@ from runner.engine.events import (
     AnyEvent,
     AttemptFinished,
     AttemptStarted,
+    BatchesChanged,
     BlockFinished,
     Broken,
     ForceRun,
@@ -93,6 +94,8 @@ def _handle(d: Draft, event: AnyEvent) -> str:
             return attempts.subflow_started(d, event)
         case SubflowChanged():
             return attempts.subflow_changed(d, event)
+        case BatchesChanged():
+            return attempts.batches_changed(d, event)
         case Kill():
             return lifecycle.kill(d, event)
         case Pause():
@@ -134,6 +137,7 @@ def _named_run(event: AnyEvent) -> str | None:
             | WorkerLost()
             | SubflowStarted()
             | SubflowChanged()
+            | BatchesChanged()
             | TaskRunMarked()
             | TimerFired()
             | Resume()

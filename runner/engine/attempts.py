@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from namespaces.flows.model import RetryBehavior, Runnable, Subflow, TaskBase, WorkingDirectory
+from namespaces.flows.model import Batches, RetryBehavior, Runnable, Subflow, TaskBase, WorkingDirectory
 from runner.engine import deferral, retries
 from runner.engine.draft import Draft
 from runner.engine.effects import Dispatch, KillChildren, Log, StartTimer
@@ -15,6 +15,7 @@ from runner.engine.endings import close_attempts, early_end, end_run, stop
 from runner.engine.events import (
     AttemptFinished,
     AttemptStarted,
+    BatchesChanged,
     SubflowChanged,
     SubflowStarted,
     TimerFired,
@@ -22,7 +23,7 @@ from runner.engine.events import (
     Update,
     WorkerLost,
 )
-from runner.engine.outcomes import ATTEMPT_ENDS, of_attempt, of_child_execution, with_flags
+from runner.engine.outcomes import ATTEMPT_ENDS, of_attempt, of_batches, of_child_execution, with_flags
 from runner.engine.progress import enter
 from runner.engine.sla import merged
 from runner.engine.states import State
@@ -30,7 +31,7 @@ from runner.engine.values import Attempt, TaskRun
 
 NOT_BEGUN = frozenset({State.CREATED, State.SUBMITTED, State.RESTARTED})
 _LIVE = NOT_BEGUN | {State.RUNNING, State.PAUSED}
-_LEAVES = (Runnable, WorkingDirectory, Subflow)
+_LEAVES = (Runnable, WorkingDirectory, Subflow, Batches)
 
 
 def refusal(d: Draft, run: TaskRun, epoch: int, states: frozenset[State] = _LIVE) -> str:
@@ -163,8 +164,8 @@ def lost(d: Draft, event: WorkerLost) -> str:
     task = d.task(run)
     if reason := refusal(d, run, event.epoch):
         return reason
-    if isinstance(task, Subflow):
-        return "a Subflow task has no worker"
+    if isinstance(task, Subflow | Batches):
+        return "a task that waits for executions has no worker"
     if d.ending:
         state = early_end(d, run, State.KILLED)
         end_run(d, close_attempts(run, State.KILLED, d), state, epoch=run.epoch + 1, error=event.reason)
@@ -246,3 +247,26 @@ def _show_child(d: Draft, run: TaskRun, task: Subflow, state: State) -> None:
     shown = State.PAUSED if state is State.PAUSED and task.transmit_failed else State.RUNNING
     if shown is not run.state:
         d.turn(run, shown)
+
+
+def batches_changed(d: Draft, event: BatchesChanged) -> str:
+    run = d.run(event.task_run_id)
+    task = d.task(run)
+    if not isinstance(task, Batches):
+        return f"task {run.task_id} starts no executions"
+    if run.state is State.KILLED:
+        d.act(KillChildren(task_run_id=run.id))
+        return ""
+    if reason := refusal(d, run, event.epoch):
+        return reason
+    if run.state in NOT_BEGUN:
+        run = _begin_attempt(d, run, d.at, {})
+    open_ = 0 if event.done else max(0, event.total - sum(event.ended.values()))
+    iterations = {"CREATED": 0, "RUNNING": open_, **{state.value: n for state, n in event.ended.items() if n}}
+    outputs = {"iterations": iterations, "numberOfBatches": event.total}
+    run = d.put(replace(run, outputs=outputs))
+    if event.done:
+        state = early_end(d, run, of_batches(task, event.ended))
+        run = record(d, run, state, None, {})
+        conclude_try(d, run, state, outputs, None)
+    return ""

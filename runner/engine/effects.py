@@ -61,6 +61,15 @@ class RestartSubflow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StartBatches:
+    """Start one child execution per batch of a ForEachItem; ``again``: restart those that failed instead."""
+
+    task_run_id: str
+    epoch: int
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartTimer:
     """Give back a ``TimerFired`` at ``due`` (plus up to ``spread``, drawn by the shell).
 
@@ -150,6 +159,7 @@ Act = (
     Dispatch
     | StartSubflow
     | RestartSubflow
+    | StartBatches
     | StartTimer
     | KillAttempt
     | KillChildren

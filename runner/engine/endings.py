@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from namespaces.flows.model import Runnable, Subflow, WorkingDirectory
+from namespaces.flows.model import Batches, Runnable, Subflow, WorkingDirectory
 from runner.engine.draft import Draft
 from runner.engine.effects import KillAttempt
 from runner.engine.outcomes import with_flags
@@ -50,7 +50,7 @@ def stop(d: Draft, ending: State, *, kill: bool, cascade: bool = False, blame_la
         elif run.state is State.RUNNING and isinstance(task, Runnable | WorkingDirectory):
             if kill:
                 d.act(KillAttempt(task_run_id=run.id, epoch=run.epoch))
-        elif run.state in (State.RUNNING, State.PAUSED) and isinstance(task, Subflow):
+        elif run.state in (State.RUNNING, State.PAUSED) and isinstance(task, Subflow | Batches):
             if kill and not cascade:
                 end_run(d, run, early_end(d, run, State.KILLED))
         else:

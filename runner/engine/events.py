@@ -142,6 +142,20 @@ class SubflowChanged(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BatchesChanged(Event):
+    """How far the child executions of a ForEachItem are: ``total`` batches, how many ended in which state.
+
+    The first one begins the attempt, the one with ``done`` ends it.
+    """
+
+    task_run_id: str
+    epoch: int
+    total: int
+    ended: Mapping[State, int] = field(default_factory=dict)
+    done: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChildResult:
     """How one child of a WorkingDirectory ended, flags and retries already applied by the worker.
 
@@ -234,7 +248,7 @@ AnyEvent = (
     | TimerFired
     | SubflowStarted
     | SubflowChanged
-    | BlockFinished
+    | BatchesChanged
     | Kill
     | Pause
     | Resume
@@ -282,7 +296,7 @@ def _may_end_all(flow: Flow, event: AnyEvent) -> bool:
     if any(sla.type == "EXECUTION_ASSERTION" and sla.behavior != "NONE" for sla in flow.sla):
         return True
     match event:
-        case AttemptFinished(state=State.FAILED) | SubflowChanged(state=State.FAILED):
+        case AttemptFinished(state=State.FAILED) | SubflowChanged(state=State.FAILED) | BatchesChanged(done=True):
             retries = [task.retry for task in flow.walk()]
             return any(r and r.behavior is RetryBehavior.CREATE_NEW_EXECUTION for r in [flow.retry, *retries])
         case _:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from namespaces.flows.model import AllowFailure, Retry, Subflow, TaskBase
+from collections.abc import Mapping
+
+from namespaces.flows.model import AllowFailure, Batches, Retry, Subflow, TaskBase
 from runner.engine.states import State
 
 ATTEMPT_ENDS = frozenset({State.SUCCESS, State.WARNING, State.FAILED, State.KILLED, State.SKIPPED, State.CANCELLED})
@@ -32,6 +34,15 @@ def of_flowable(task: TaskBase, worst: State | None) -> State:
     if isinstance(task, AllowFailure) and state is State.FAILED:
         state = State.WARNING
     return with_flags(task, state)
+
+
+def of_batches(task: Batches, ended: Mapping[State, int]) -> State:
+    """What the ends of its child executions mean for a ForEachItem's middle step, before flags and retries."""
+    if task.transmit_failed:
+        for state in (State.FAILED, State.KILLED, State.WARNING):
+            if ended.get(state):
+                return state
+    return State.SUCCESS
 
 
 def of_child_execution(task: Subflow, state: State) -> State:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from namespaces.flows.model import Runnable, Subflow, WorkingDirectory
+from namespaces.flows.model import Batches, Runnable, Subflow, WorkingDirectory
 from runner.engine.deferral import handler_ended
 from runner.engine.draft import BEFORE_THE_GATE, Draft
 from runner.engine.effects import CreateRetry, Dispatch, Question, Release
@@ -17,7 +17,7 @@ from runner.engine.flowable.family import next_of_list
 from runner.engine.lists import SIDE_LISTS
 from runner.engine.moments import moment, span
 from runner.engine.outcomes import STOPPING, of_flowable
-from runner.engine.ready import of_subflow
+from runner.engine.ready import of_child
 from runner.engine.states import State, worst
 from runner.engine.values import TaskRun
 
@@ -58,18 +58,14 @@ def enter(d: Draft, run: TaskRun) -> None:
     if isinstance(task, Runnable | WorkingDirectory):
         run = d.put(replace(run, epoch=max(run.epoch, 1)))
         d.act(Dispatch(task_run_id=run.id, epoch=run.epoch))
-    elif isinstance(task, Subflow):
-        _enter_subflow(d, run, task)
+    elif isinstance(task, Subflow | Batches):
+        run = d.put(replace(run, epoch=max(run.epoch, 1)))
+        d.act(of_child(task, run))
     elif family is None:
         fail(d, run, f"The task type {task.type} cannot be run by this version")
     else:
         run = d.turn(run, State.RUNNING, error=None)
         family.open(d, run, task)
-
-
-def _enter_subflow(d: Draft, run: TaskRun, task: Subflow) -> None:
-    run = d.put(replace(run, epoch=max(run.epoch, 1)))
-    d.act(of_subflow(task, run))
 
 
 def _ended(d: Draft, run_id: str | None) -> None:

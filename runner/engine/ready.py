@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from namespaces.flows.model import Flow, Runnable, Subflow, WorkingDirectory
+from namespaces.flows.model import Batches, Flow, Runnable, Subflow, WorkingDirectory
 from runner.engine.draft import BEFORE_THE_GATE
-from runner.engine.effects import Dispatch, RestartSubflow, StartSubflow
+from runner.engine.effects import Dispatch, RestartSubflow, StartBatches, StartSubflow
 from runner.engine.states import State
 from runner.engine.values import Execution, TaskRun
 
 _WAITING = frozenset({State.CREATED, State.SUBMITTED, State.RESTARTED})
 
-Waiting = Dispatch | StartSubflow | RestartSubflow
+StartChild = StartSubflow | RestartSubflow | StartBatches
+Waiting = Dispatch | StartChild
 
 
 def ready(flow: Flow, execution: Execution) -> tuple[Waiting, ...]:
@@ -46,15 +47,18 @@ def _waiting(flow: Flow, run: TaskRun) -> Waiting | None:
     match flow.by_id.get(run.task_id):
         case Runnable() | WorkingDirectory():
             return Dispatch(task_run_id=run.id, epoch=run.epoch)
-        case Subflow() as task:
-            return of_subflow(task, run)
+        case Subflow() | Batches() as task:
+            return of_child(task, run)
         case _:
             return None
 
 
-def of_subflow(task: Subflow, run: TaskRun) -> StartSubflow | RestartSubflow:
-    """How the child execution of a Subflow task run begins, now that its turn has come."""
-    child = (run.outputs or {}).get("executionId")
-    if run.state is State.RESTARTED and child and task.restart_behavior == "RETRY_FAILED":
-        return RestartSubflow(task_run_id=run.id, execution_id=child, epoch=run.epoch)
+def of_child(task: Subflow | Batches, run: TaskRun) -> StartChild:
+    """How the child executions of a task run begin, now that its turn has come."""
+    known = run.outputs or {}
+    again = run.state is State.RESTARTED and task.restart_behavior == "RETRY_FAILED"
+    if isinstance(task, Batches):
+        return StartBatches(task_run_id=run.id, epoch=run.epoch, again=again and "numberOfBatches" in known)
+    if again and known.get("executionId"):
+        return RestartSubflow(task_run_id=run.id, execution_id=known["executionId"], epoch=run.epoch)
     return StartSubflow(task_run_id=run.id, epoch=run.epoch)

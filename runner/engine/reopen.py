@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from namespaces.flows.model import Dag, EachParallel, ForEach, LoopUntil, Runnable, Subflow, WorkingDirectory
+from namespaces.flows.model import Batches, Dag, EachParallel, ForEach, LoopUntil, Runnable, Subflow, WorkingDirectory
 from runner.engine.draft import Draft, Progress
 from runner.engine.effects import KillAttempt
 from runner.engine.flowable import dag
@@ -53,8 +53,8 @@ def remove(d: Draft, runs: Iterable[TaskRun]) -> None:
 
 
 def renew(d: Draft, run: TaskRun, state: State = State.RESTARTED) -> None:
-    """Let a task run begin anew; its children must be gone. A Subflow remembers the child it may restart."""
-    outputs = run.outputs if isinstance(d.task(run), Subflow) else None
+    """Let a task run begin anew; its children must be gone. What waits for executions remembers them."""
+    outputs = run.outputs if isinstance(d.task(run), Subflow | Batches) else None
     d.turn(run, state, epoch=run.epoch + 1, outputs=outputs, error=None)
     if d.is_open(run):
         d.close_scope(run.id)

@@ -7,7 +7,17 @@ from dataclasses import replace
 from datetime import datetime
 
 from namespaces.errors import Conflict, NotFound
-from namespaces.flows.model import Dag, EachParallel, Flow, ForEach, Parallel, Runnable, Subflow, WorkingDirectory
+from namespaces.flows.model import (
+    Batches,
+    Dag,
+    EachParallel,
+    Flow,
+    ForEach,
+    Parallel,
+    Runnable,
+    Subflow,
+    WorkingDirectory,
+)
 from namespaces.ids import derived_id
 from runner.engine.draft import Draft
 from runner.engine.effects import Act, DropRuns, KillAttempt, StoreValues
@@ -20,6 +30,8 @@ from runner.engine.restart import restarted
 from runner.engine.sla import merged
 from runner.engine.states import State
 from runner.engine.values import Execution, TaskRun
+
+LEAVES = (Runnable, Subflow, Batches, WorkingDirectory)
 
 Replayed = tuple[Execution, tuple[TaskRun, ...], tuple[Act, ...]]
 """The new execution (a full view), its task runs in order of creation, and what is to be carried out with it."""
@@ -72,13 +84,13 @@ def restart_as(flow: Flow, old: Execution, new_id: str, at: datetime) -> Replaye
     _check_tasks(flow, tuple(copy.runs.values()))
     d = Draft(flow, copy, at)
     for run in d.live():
-        if isinstance(d.task(run), Runnable | Subflow | WorkingDirectory) or not d.is_open(run):
+        if isinstance(d.task(run), LEAVES) or not d.is_open(run):
             d.turn(run, State.KILLED)
     if restarted(d, Restart(at=at)):
         return None
     settle(d)
     for run in d.live():
-        if isinstance(d.task(run), Subflow):
+        if isinstance(d.task(run), Subflow | Batches):
             d.put(replace(run, outputs=None))  # the child of the old execution stays with it
     return _result(d, names)
 
@@ -121,7 +133,7 @@ def _cut(d: Draft, target: TaskRun) -> None:
     clear_execution(d)
     d.attempt_number = 1
     remove(d, gone)
-    leaf = isinstance(d.task(target), Runnable | Subflow | WorkingDirectory)
+    leaf = isinstance(d.task(target), LEAVES)
     renew(d, replace(target, outputs=None), State.RESTARTED if leaf else State.RUNNING)
     _renew_live(d, chain)
     d.labels = merged(d.labels, (("system.replay", "true"),))
@@ -133,7 +145,7 @@ def _renew_live(d: Draft, chain: list[TaskRun]) -> None:
     for run in d.live():
         if run.id in above or run.id == chain[0].id:
             continue
-        if isinstance(d.task(run), Runnable | Subflow | WorkingDirectory) or not d.is_open(run):
+        if isinstance(d.task(run), LEAVES) or not d.is_open(run):
             renew(d, replace(run, outputs=None))
         else:
             above.add(run.id)

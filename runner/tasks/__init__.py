@@ -46,6 +46,7 @@ _MODULES = {
     "log.": "maintenance",
     "metric.": "acts",
     "flow.Sleep": "acts",
+    "flow.ForEachItem$": "batches",
     "trigger.Toggle": "acts",
     "http.": "http",
     "kv.": "kv",

@@ -42,30 +42,55 @@ def lines(file: BinaryIO, separator: bytes) -> Iterator[bytes]:
 
 
 def split(context: Running, task: types.Split) -> Output:
-    separator = task.separator.encode()
-    folder = context.home / "split"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    extension = os.path.splitext(task.from_.rpartition("/")[2])[1] or ".tmp"
-    with context.open(task.from_) as file:
-        if task.partitions is not None:
-            parts = _partitions(file, separator, folder, task.partitions)
-        elif task.bytes is not None:
-            limit = byte_count(task.bytes)
-            parts = _split(file, separator, folder, lambda size, _rows: size >= limit)
-        else:
-            most = task.rows or 1
-            parts = _split(file, separator, folder, lambda _size, rows: rows >= most)
-    found = [context.store(f"split-{number}{extension}", part) for number, part in enumerate(parts)]
+    found = cut(
+        context,
+        task.from_,
+        separator=task.separator,
+        size=task.bytes,
+        partitions=task.partitions,
+        rows=task.rows,
+    )
     return Output(values={"uris": found})
 
 
+def cut(
+    context: Running,
+    source: str,
+    *,
+    separator: str,
+    size: str | None,
+    partitions: int | None,
+    rows: int | None,
+    within: bool = False,
+) -> list[str]:
+    """Cut a file into files of the task run; returns their URIs. ``partitions`` before ``size`` before ``rows``.
+
+    ``within``: a part ends before the row that would make it larger than ``size``, else with the one that does.
+    """
+    end = separator.encode()
+    folder = context.home / "split"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    extension = os.path.splitext(source.rpartition("/")[2])[1] or ".tmp"
+    with context.open(source) as file:
+        if partitions is not None:
+            parts = _partitions(file, end, folder, partitions)
+        elif size is not None:
+            limit = byte_count(size)
+            parts = _split(file, end, folder, lambda so_far, _rows, more: so_far + (more if within else 1) > limit)
+        else:
+            most = rows or 1
+            parts = _split(file, end, folder, lambda _so_far, rows, _more: rows >= most)
+    return [context.store(f"split-{number}{extension}", part) for number, part in enumerate(parts)]
+
+
 def _split(file: BinaryIO, separator: bytes, folder: Path, full: Any) -> list[Path]:
+    """``full(bytes, rows, bytes of the next row)`` says that the next row begins another part."""
     parts: list[Path] = []
     out: BinaryIO | None = None
     size = rows = 0
     try:
         for line in lines(file, separator):
-            if out is None or full(size, rows):
+            if out is None or full(size, rows, len(line) + len(separator)):
                 if out is not None:
                     out.close()
                 parts.append(folder / str(len(parts)))

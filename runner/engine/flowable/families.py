@@ -7,6 +7,7 @@ from namespaces.flows.model import (
     Dag,
     EachParallel,
     ForEach,
+    ForEachItem,
     If,
     LoopUntil,
     Parallel,
@@ -30,6 +31,7 @@ from runner.engine.flowable.family import Family
 
 FAMILIES: dict[type[TaskBase], Family] = {
     Sequential: sequential.FAMILY,
+    ForEachItem: sequential.FAMILY,
     AllowFailure: sequential.FAMILY,
     Parallel: parallel.FAMILY,
     Dag: dag.FAMILY,

@@ -28,6 +28,29 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_audit_log")),
     )
     op.create_table(
+        "batch",
+        sa.Column("task_run_id", sa.String(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("execution_id", sa.String(), nullable=False),
+        sa.Column("state", sa.String(), nullable=True),
+        sa.PrimaryKeyConstraint("task_run_id", "position", name=op.f("pk_batch")),
+    )
+    with op.batch_alter_table("batch", schema=None) as batch_op:
+        batch_op.create_index("ix_batch_execution", ["execution_id"], unique=False)
+
+    op.create_table(
+        "batch_set",
+        sa.Column("task_run_id", sa.String(), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("total", sa.Integer(), nullable=False),
+        sa.Column("success", sa.Integer(), nullable=False),
+        sa.Column("warning", sa.Integer(), nullable=False),
+        sa.Column("failed", sa.Integer(), nullable=False),
+        sa.Column("killed", sa.Integer(), nullable=False),
+        sa.Column("cancelled", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("task_run_id", name=op.f("pk_batch_set")),
+    )
+    op.create_table(
         "blob",
         sa.Column("sha256", sa.String(), nullable=False),
         sa.Column("size", sa.Integer(), nullable=False),
@@ -731,5 +754,10 @@ def downgrade() -> None:
     op.drop_table("execution")
     op.drop_table("counter")
     op.drop_table("blob")
+    op.drop_table("batch_set")
+    with op.batch_alter_table("batch", schema=None) as batch_op:
+        batch_op.drop_index("ix_batch_execution")
+
+    op.drop_table("batch")
     op.drop_table("audit_log")
     # ### end Alembic commands ###
