@@ -95,6 +95,7 @@ class Registry:
         flow = self._valid(text)
 
         def work(tx: Connection) -> revisions.Stored:
+            revisions.lock(tx)
             if revisions.latest(tx, flow.namespace, flow.id) is not None:
                 raise InvalidInput("Flow id already exists", where="flow.id", hint="use PUT to change it")
             return self._save(tx, [(flow, text)])[0]
@@ -113,6 +114,7 @@ class Registry:
             raise InvalidInput(f"Illegal namespace update: '{namespace}' to '{flow.namespace}'", where="flow.namespace")
 
         def work(tx: Connection) -> revisions.Stored:
+            revisions.lock(tx)
             current = revisions.latest(tx, namespace, flow_id)
             if current is None:
                 raise NotFound(f"flow '{namespace}.{flow_id}' does not exist")
@@ -134,6 +136,7 @@ class Registry:
         """Write a deleted revision. Raises ``NotFound``, and ``Conflict`` for a Git-managed flow."""
 
         def work(tx: Connection) -> None:
+            revisions.lock(tx)
             if revisions.latest(tx, namespace, flow_id) is None:
                 raise NotFound(f"flow '{namespace}.{flow_id}' does not exist")
             revisions.require_api_managed(tx, namespace, flow_id)

@@ -104,6 +104,14 @@ def generation(connection: Connection) -> int:
     return int(_GENERATION.scalar(connection) or 0)
 
 
+def lock(tx: Connection) -> None:
+    """Let savers wait for each other before they look, so that what they saw still holds when they write."""
+    locked = sa.select(counter_table.c.value).where(counter_table.c.name == "catalog_version").with_for_update()
+    if tx.execute(locked).scalar() is None:
+        # Nothing was ever saved: without a row there is nothing to wait for. On a clash this unit is tried again.
+        tx.execute(sa.insert(counter_table).values(name="catalog_version", value=0))
+
+
 def next_generation(tx: Connection) -> int:
     """Raise the generation; the caller's changes belong to the returned one."""
     raised = tx.execute(

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from namespaces.clock import Clock
@@ -31,6 +32,7 @@ from runner.engine.events import AnyEvent, Broken, Pause
 from runner.logs import LogLine
 from runner.plugin import Metric
 from runner.rendering import Rendering
+from runner.rows import run_table
 from runner.view import Loaded, load
 from runner.writeoff import write_off
 from runner.writing import Change, Stale, write
@@ -133,8 +135,24 @@ class Applier:
                 # Another process was faster; spread out those that met.
                 time.sleep(random.uniform(0, 0.005) * (attempt + 1))  # noqa: S311
                 continue
+            if decision.grown:
+                self._refuse_growth(execution_id)
             return results
         raise Unavailable(f"execution '{execution_id}' is too busy", hint="try again")
+
+    def _refuse_growth(self, execution_id: str) -> None:
+        """End an execution that has more task runs than it may have."""
+        limits = self._rendering.limits
+        count = self._database.read(
+            lambda c: c.execute(
+                sa.select(sa.func.count()).select_from(run_table).where(run_table.c.execution_id == execution_id)
+            ).scalar_one()
+        )
+        if count > limits.task_runs:
+            broken = Broken(at=self._clock.now(), reason=limits.too_many_task_runs(count))
+            self._apply_batch(execution_id, [Pending(broken, Future())])
+        else:
+            self.drive(execution_id)
 
     def drive(self, execution_id: str) -> None:
         """Run what is ready and owned by nobody: after a crash, a lost message, a resume. Harmless at any time."""
@@ -154,6 +172,8 @@ class Applier:
                 continue
             if ready.dispatches or ready.children:
                 self._after_commit(execution_id, decision.flow, ready)
+            if decision.grown:
+                self._refuse_growth(execution_id)
             return
 
     def _load(self, execution_id: str, events: Sequence[AnyEvent]) -> Loaded | None:
@@ -199,7 +219,7 @@ class Applier:
             if execution.state is not change.before.state:
                 self._nudges.send("executions")
             self._after_commit(execution.id, decision.flow, outcome)
-            if not decision.inline_waits:
+            if not decision.inline_waits or decision.grown:
                 return
 
 

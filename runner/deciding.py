@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from namespaces.errors import LannerError
+from namespaces.errors import InvalidInput, LannerError
 from namespaces.flows.model import Flow, Runnable
 from namespaces.store.outbox import Message
 from runner import asking
@@ -36,8 +36,17 @@ from runner.engine.effects import (
     StartTimer,
     StoreValues,
 )
-from runner.engine.events import Answered, AnyEvent, AttemptFinished, AttemptStarted, BlockFinished, Broken
+from runner.engine.events import (
+    Answered,
+    AnyEvent,
+    AttemptFinished,
+    AttemptStarted,
+    BlockFinished,
+    Broken,
+    SubflowChanged,
+)
 from runner.engine.ready import ready, strangers
+from runner.engine.states import State
 from runner.engine.step import Step
 from runner.engine.values import Execution, TaskRun
 from runner.inline import INLINE
@@ -55,6 +64,8 @@ INLINE_BATCH = 250
 INLINE_SECONDS = 0.25
 """And at most this long, so that a watcher sees progress."""
 VALUES_AHEAD = 200
+GROWTH = 1_000
+"""Beyond their limit task runs are counted again each time so many were created."""
 
 
 @dataclass(slots=True)
@@ -109,6 +120,8 @@ class Decision:
         self._parked: dict[str, TaskRun] = {}
         self._inline: deque[Dispatch] = deque()
         self._values: dict[tuple[str, int], str] = {}
+        self.grown = False
+        """The limit of task runs may be passed: count them."""
         self.place = Place(rendering, flow, loaded.facts, self._paths)
         self._reset()
 
@@ -131,6 +144,8 @@ class Decision:
         event = pending.event
         self.place.secrets.update(pending.secrets)
         self._logs.extend(pending.lines)
+        event = self._small(event)
+        created = self.value.created
         try:
             changed = self._advance(event)
         except Exception as error:
@@ -143,6 +158,7 @@ class Decision:
             )
             self.log("ERROR", f"Internal error: {error}", None)
             return self._advance(Broken(at=event.at, reason=f"internal error: {error}"))
+        self._watch_growth(created)
         if changed and isinstance(event, AttemptStarted) and pending.worker_id:
             self._claims[event.task_run_id] = pending.worker_id
         if changed and pending.metrics and isinstance(event, AttemptFinished | BlockFinished):
@@ -161,6 +177,31 @@ class Decision:
             )
             self.dirty = True
         return changed
+
+    def _small(self, event: AnyEvent) -> AnyEvent:
+        """The event; one whose outputs are too large reports a failure instead."""
+        if not isinstance(event, AttemptFinished | BlockFinished | SubflowChanged):
+            return event
+        limits = self._rendering.limits
+        try:
+            limits.refuse_large(event.outputs)
+            if isinstance(event, BlockFinished):
+                for child in event.children:
+                    limits.refuse_large(child.outputs)
+        except InvalidInput as error:
+            if isinstance(event, SubflowChanged):
+                return replace(event, outputs=None, error=error.message)
+            self.log("ERROR", error.message, event.task_run_id)
+            if isinstance(event, BlockFinished):
+                event = replace(event, children=())
+            return replace(event, state=State.FAILED, outputs=None, error=error.message)
+        return event
+
+    def _watch_growth(self, before: int) -> None:
+        """Task runs are counted only now and then: a loop that drops what it has done may go on for ever."""
+        after = self.value.created
+        if after > self._rendering.limits.task_runs and after // GROWTH > before // GROWTH:
+            self.grown = True
 
     def _advance(self, event: AnyEvent) -> bool:
         """Advance by one event and every answer it asks for."""
@@ -184,9 +225,17 @@ class Decision:
             else:
                 stored = self._stored_value(ask) if ask.question is Question.ITERATION else None
                 value = asking.answer(self.flow, ask, run.task_id if run else None, renderer, stored)
+                if ask.question is Question.VALUES:
+                    self._refuse_many(len(value))
         except LannerError as error:
             return Answered(at=event.at, ask=ask, error=error.message)
         return Answered(at=event.at, ask=ask, value=value)
+
+    def _refuse_many(self, values: int) -> None:
+        """More values than an execution may have task runs are not even begun with."""
+        limits = self._rendering.limits
+        if values > limits.task_runs:
+            raise InvalidInput(limits.too_many_task_runs(values), code="too_many_taskruns")
 
     def _stored_value(self, ask: Ask) -> str:
         for act in self._acts:
@@ -268,6 +317,8 @@ class Decision:
         started = self._rendering.clock.monotonic()
         count = 0
         while self._inline:
+            if self.grown:
+                return
             if count >= INLINE_BATCH or self._rendering.clock.monotonic() - started > INLINE_SECONDS:
                 return
             dispatch = self._inline.popleft()
@@ -279,7 +330,9 @@ class Decision:
             event, lines, metrics = self.place.run_inline(self.value, run, dispatch.epoch)
             self._logs.extend(lines)
             self._metrics.extend((run, metric) for metric in metrics)
+            created = self.value.created
             self._advance(event)
+            self._watch_growth(created)
 
     def _unpark(self, run_id: str) -> None:
         if run_id not in self._parked:

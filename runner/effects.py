@@ -31,7 +31,6 @@ from runner.rows import execution_table, run_table
 log = logging.getLogger("lanner.effects")
 
 MOST_ATTEMPTS = 5
-MOST_DEPTH = 100
 SUBFLOW = "io.kestra.plugin.core.flow.Subflow"
 
 
@@ -221,8 +220,9 @@ class Effects:
         if exists:
             return
         facts = loaded.facts
-        if facts.depth + 1 > MOST_DEPTH:
-            raise LannerError(f"subflows deeper than {MOST_DEPTH}", code="subflow_depth")
+        deepest = self._executions.rendering.limits.subflow_depth
+        if facts.depth + 1 > deepest:
+            raise LannerError(f"subflow_depth: subflows are deeper than {deepest}", code="subflow_depth")
         run = loaded.value.runs[run_id]
         scene = place.renderer(loaded.value, run)
         labels: dict[str, str] = {}

@@ -8,32 +8,31 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from namespaces import crash, revisions
-from namespaces.blobs import execution_folder
 from namespaces.clock import Clock
 from namespaces.errors import BadRequest, Conflict, InvalidInput, NotFound
 from namespaces.flows.model import Flow, Pause
 from namespaces.inputs import Resolved, resolve_inputs
 from namespaces.registry import Registry
-from namespaces.store import outbox
 from namespaces.store.db import Database
 from namespaces.store.nudges import Nudges
 from runner import queries, rows, starting, view, writing
-from runner.applying import HOLD, TOPIC, Applier, Outcome
+from runner.applying import Applier, Outcome
 from runner.engine import events
 from runner.engine.restart import NOTHING
 from runner.engine.states import TERMINAL, State
 from runner.engine.values import TaskRun
+from runner.limits import OpenExecutions
 from runner.logs import LEVELS, LogLine
 from runner.rendering import Place, Rendering
-from runner.rows import execution_table, iteration_table, label_table, run_table, timer_table
+from runner.rows import execution_table, timer_table
 from runner.starting import Prepared, Started, StartRequest, Upload
-from runner.tables import LogRow, MetricRow
 from runner.writing import Change, Stale
 
 log = logging.getLogger("lanner.executions")
@@ -69,6 +68,7 @@ class Executions:
         self.nudges = nudges
         self.rendering = rendering
         self.work = work
+        self.open = OpenExecutions(database, clock, rendering.limits)
         self.applier = Applier(database, registry, clock, nudges, rendering, self._committed)
         self.on_commit: Any = None
         """Set by the wiring: ``(execution_id, flow, outcome)``, called after each commit."""
@@ -78,7 +78,8 @@ class Executions:
     # ------------------------------------------------------------------ starting
 
     def prepare(self, request: StartRequest) -> Prepared:
-        """Everything before the write. Raises ``NotFound``, ``Conflict``, ``InvalidInput``."""
+        """Everything before the write. Raises ``NotFound``, ``Conflict``, ``InvalidInput``, ``TooMany``."""
+        self.open.refuse_more(request.namespace, request.flow_id)
 
         def read(connection: Connection) -> tuple[Flow, revisions.Stored, int]:
             flow, stored = starting.find_flow(connection, self.registry, request)
@@ -102,6 +103,8 @@ class Executions:
     def started(self, started: Started, prepared: Prepared | None = None) -> None:
         """After the commit of ``start_in``: get the execution going; ``prepared`` saves looking at the row again."""
         self.nudges.send("executions")
+        if not started.replayed and started.row is not None:
+            self.open.started(str(started.row["namespace"]), str(started.row["flow_id"]))
         if not started.replayed and self.on_start is not None:
             plain = (
                 prepared is not None
@@ -390,35 +393,10 @@ class Executions:
         self.nudges.send(f"execution:{execution_id}")
 
     def delete(self, execution_id: str, *, logs: bool = True, metrics: bool = True, storage: bool = True) -> None:
-        """Remove an execution with what belongs to it. Raises ``NotFound``.
+        """Remove an execution with what belongs to it. Raises ``NotFound``."""
+        from runner.deleting import delete
 
-        Files go after the rows; a message keeps them from being forgotten when this process dies in between.
-        """
-        log_table, metric_table = LogRow.__table__, MetricRow.__table__  # type: ignore[attr-defined]
-
-        def work(tx: Connection) -> tuple[str, list[int]]:
-            row = self._row_in(tx, execution_id)
-            folder = execution_folder(row.namespace, row.flow_id, execution_id)
-            runs = sa.select(run_table.c.id).where(run_table.c.execution_id == execution_id).scalar_subquery()
-            tx.execute(sa.delete(iteration_table).where(iteration_table.c.task_run_id.in_(runs)))
-            tx.execute(sa.delete(run_table).where(run_table.c.execution_id == execution_id))
-            tx.execute(sa.delete(timer_table).where(timer_table.c.execution_id == execution_id))
-            tx.execute(sa.delete(label_table).where(label_table.c.execution_id == execution_id))
-            if logs:
-                tx.execute(sa.delete(log_table).where(log_table.c.execution_id == execution_id))
-            if metrics:
-                tx.execute(sa.delete(metric_table).where(metric_table.c.execution_id == execution_id))
-            tx.execute(sa.delete(execution_table).where(execution_table.c.id == execution_id))
-            if not storage:
-                return folder, []
-            message = (execution_id, {"do": "remove_files", "folder": folder})
-            return folder, outbox.put(tx, TOPIC, [message], due_at=self.clock.now() + HOLD)
-
-        folder, messages = self.database.write(work)
-        crash.reach("purge.after_rows")
-        if messages:
-            self.rendering.storage.delete_prefix(folder)
-            self.database.write(lambda tx: outbox.done(tx, messages))
+        delete(self, execution_id, logs=logs, metrics=metrics, storage=storage)
 
     # ------------------------------------------------------------------ looking
 
@@ -438,13 +416,14 @@ class Executions:
         return place.mask(place.renderer(loaded.value, run).text(expression))
 
     def wait(self, execution_id: str, *, timeout_s: float) -> bool:
-        """Wait until the execution is terminal or PAUSED; False when the time is over first."""
+        """Wait until the execution is terminal or waits for somebody; False when the time is over first."""
         topic = f"execution:{execution_id}"
         deadline = time.monotonic() + timeout_s
+        waits = partial(view.waits_for_somebody, execution_id=execution_id, flow_of=self.registry.flow)
         while True:
             seen = self.nudges.seen(topic)
             state = State(self.database.read(lambda c: queries.state(c, execution_id)))
-            if state.terminal or state is State.PAUSED:
+            if state.terminal or (state is State.PAUSED and self.database.read(waits)):
                 return True
             left = deadline - time.monotonic()
             if left <= 0:

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
 from namespaces.blobs import Storage, execution_folder, path_of, uri
 from namespaces.clock import Clock
-from namespaces.errors import InvalidInput, LannerError
+from namespaces.errors import LannerError
 from namespaces.expressions import Ports
 from namespaces.flows.model import Flow, Task
 from namespaces.inputs import convert_output
@@ -25,13 +25,11 @@ from runner.context import Lookup, Surroundings, ancestors_of, execution_roots, 
 from runner.engine.events import AttemptFinished
 from runner.engine.states import State
 from runner.engine.values import Execution, TaskRun
+from runner.limits import Limits, may_be_large
 from runner.logs import LEVELS, LogLine
 from runner.plugin import Metric
 from runner.rows import address
 from runner.view import Facts
-
-OUTPUTS_IN_ROW = 256 * 1024
-OUTPUTS_MOST = 10 * 1024 * 1024
 
 
 class Engine(Protocol):
@@ -62,6 +60,7 @@ class Rendering:
     flow_ports: Callable[[Flow], Ports]
     """Ports of a flow outside of executions."""
     listens: Listens
+    limits: Limits = field(default_factory=Limits)
 
 
 class Place:
@@ -145,6 +144,7 @@ class Place:
             for parent in parents:
                 here = here.setdefault(parent, {})
             here[last] = converted
+        self.shared.limits.refuse_large(outputs)
         sealed: dict[str, Any] = self.sealed(outputs, self.facts.id)
         return sealed
 
@@ -160,8 +160,10 @@ class Place:
         result = inline.Result()
         try:
             result = inline.run(task, self.renderer(value, run))
+            self.shared.limits.refuse_large(result.outputs)
         except LannerError as failure:
             error = failure.message
+            result.outputs = result.update = None
             result.logs.append(("ERROR", error))
         lines = self.lines(task, run, attempt, result.logs, clock.now())
         event = AttemptFinished(
@@ -203,8 +205,8 @@ class Place:
             if run.outputs is None:
                 continue
             outputs: Any = self.sealed(run.outputs, self.facts.id)
-            text = dump_json(outputs) if self._may_be_large(outputs) else ""
-            if len(text) > OUTPUTS_IN_ROW:
+            text = dump_json(outputs) if may_be_large(outputs) else ""
+            if len(text) > self.shared.limits.output_row_bytes:
                 folder = execution_folder(self.flow.namespace, self.flow.id, self.facts.id)
                 path = f"{folder}/outputs/{run.id}.json"
                 self.shared.storage.put(path, text.encode())
@@ -212,15 +214,6 @@ class Place:
             else:
                 kept[run.id] = (outputs, None)
         return kept
-
-    def _may_be_large(self, outputs: Any) -> bool:
-        """A cheap look: most outputs are a few short texts, and encoding them twice would cost."""
-        if isinstance(outputs, dict) and len(outputs) <= 8:
-            return any(
-                not isinstance(v, str | int | float | bool | None) or (isinstance(v, str) and len(v) > 20_000)
-                for v in outputs.values()
-            )
-        return True
 
     def sealed(self, outputs: Mapping[str, Any], belongs_to: str) -> Any:
         """Texts that contain a secret are sealed for that execution; everything else stays readable."""
@@ -281,12 +274,4 @@ def shown(outputs: Any) -> Any:
     return masked(outputs, "********")
 
 
-def refuse_large(outputs: Mapping[str, Any] | None) -> None:
-    """Raise ``InvalidInput`` (``output_too_large``) above the limit of one task run's outputs."""
-    if outputs is not None and len(dump_json(outputs)) > OUTPUTS_MOST:
-        raise InvalidInput(
-            f"outputs of more than {OUTPUTS_MOST // 1024 // 1024} MiB", code="output_too_large", hint="write a file"
-        )
-
-
-__all__ = ["Bound", "Place", "Rendering", "refuse_large", "shown"]
+__all__ = ["Bound", "Place", "Rendering", "shown"]

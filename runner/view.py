@@ -11,11 +11,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from namespaces.errors import CorruptRow
-from namespaces.flows.model import Flow
+from namespaces.flows.model import Flow, LoopUntil
 from namespaces.store.base import Unreadable
 from namespaces.store.statements import Query
 from runner import rows
 from runner.engine.events import AnyEvent, Needs, Started, needs
+from runner.engine.states import State
 from runner.engine.values import Execution, TaskRun
 from runner.rows import execution_table, run_table
 
@@ -151,6 +152,17 @@ def _loaded(row: Any, found: Iterable[Any]) -> Loaded:
         claimed=claimed,
         outputs_uris=uris,
     )
+
+
+def waits_for_somebody(connection: Connection, execution_id: str, flow_of: FlowOf) -> bool:
+    """Whether a PAUSED execution needs a person; between two rounds of a LoopUntil it goes on by itself."""
+    row = ONE_EXECUTION.one_or_none(connection, k_id=execution_id)
+    flow = flow_of(connection, row.namespace, row.flow_id, row.revision)
+    query = sa.select(run_table.c.task_id).where(
+        run_table.c.execution_id == execution_id, run_table.c.state == State.PAUSED.value
+    )
+    paused = connection.execute(query).scalars().all()
+    return not paused or not all(isinstance(flow.by_id.get(task_id), LoopUntil) for task_id in paused)
 
 
 def _untouched(row: Any) -> bool:

@@ -78,6 +78,7 @@ def serve(
     stop = Stop()
     stop.install()
     with ExitStack() as held:
+        check_roles(settings, roles)
         check_start(settings, held)
         hide_environment(environ, settings.environment_names)
         lanner = _build(settings, roles, environ)
@@ -101,6 +102,17 @@ def serve(
         stop.wait()
         _drain(settings, lanner, server, drain)
     return 0
+
+
+def check_roles(settings: Settings, roles: frozenset[str]) -> None:
+    """Refuse parts that nobody would hear of: without a broker a process runs its own attempts or nobody does."""
+    if settings.dispatch.kind == "inprocess" and ("worker" not in roles or roles == {"worker"}):
+        what = "a worker by itself" if "worker" in roles else f"roles without worker ({', '.join(sorted(roles))})"
+        raise StartRefused(
+            f"{what} cannot work without dispatch.kind: celery: no broker would tell workers of attempts",
+            hint="set dispatch.kind and dispatch.broker_url, or run all roles in one process",
+            code="roles",
+        )
 
 
 def check_start(settings: Settings, held: ExitStack) -> None:

@@ -27,6 +27,7 @@ from runner.effects import Effects
 from runner.engine.states import State
 from runner.engine.values import Execution
 from runner.executions import Executions
+from runner.limits import Limits
 from runner.outbox import OutboxLoop
 from runner.ports import ExecutionPorts, FlowPorts, World
 from runner.renderer import Renderer
@@ -92,6 +93,7 @@ class Lanner:
             ports_of=lambda place, value, run, _context: ExecutionPorts(world, place, value, run),
             flow_ports=lambda flow: FlowPorts(world, flow.namespace),
             listens=self._listens,
+            limits=execution_limits(settings),
         )
         self.work = ThreadPoolExecutor(ENGINE_THREADS, thread_name_prefix="lanner-engine")
         self.executions = Executions(self.database, self.registry, clock, self.nudges, self.rendering, self.work)
@@ -201,6 +203,20 @@ def build(
 ) -> Lanner:
     """Put the instance together. Raises ``StartRefused`` for what an operator has to change."""
     return Lanner(settings, roles, environ or {}, clock or SystemClock())
+
+
+def execution_limits(settings: Settings) -> Limits:
+    """The limits of R21 as executions want them."""
+    limits = settings.limits
+    return Limits(
+        executions=limits.executions,
+        executions_per_namespace=limits.executions_per_namespace,
+        executions_per_flow=limits.executions_per_flow,
+        task_runs=limits.task_runs_per_execution,
+        subflow_depth=limits.subflow_depth,
+        output_row_bytes=limits.output_row_bytes,
+        output_bytes=limits.output_bytes,
+    )
 
 
 def trigger_settings(settings: Settings) -> TriggerSettings:

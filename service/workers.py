@@ -21,6 +21,7 @@ from runner.worker.reporter import Claim
 from runner.worker.running import Seen, Services, TaskSettings
 from runner.worker.slots import Slots
 from runner.worker.supervisor import Spawner
+from runner.worker.taskrunners import containers
 from runner.world import FlowWorld
 from service.settings import Settings, is_loopback
 
@@ -106,6 +107,8 @@ class Workers:
         self.heartbeat.start()
         for number, carry_on in enumerate(self.runner.adopt()):
             threading.Thread(target=carry_on, name=f"adopted-{number}", daemon=True).start()
+        swept = (self.spawner.root, self._lanner.settings.tasks.docker.host or "")
+        threading.Thread(target=containers.sweep, args=swept, name="containers", daemon=True).start()
         if self._celery is not None:
             self._celery.start()
 

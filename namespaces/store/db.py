@@ -141,7 +141,9 @@ class SqliteDatabase:
         except (OperationalError, sqlite3.OperationalError) as error:
             raise Unavailable("the database cannot be read now", hint="try again") from error
         finally:
-            below.execute("COMMIT")
+            # SQLAlchemy rolls back by itself on some errors: a COMMIT then would hide what went wrong.
+            if below.in_transaction:
+                below.execute("COMMIT")
             if self._closed:
                 connection.close()
             else:
@@ -257,6 +259,7 @@ class PostgresDatabase:
             url, pool_size=10, max_overflow=40, pool_pre_ping=True, isolation_level="READ COMMITTED"
         )
         self._closed = False
+        sa.event.listen(self._engine, "connect", _take_any_text)
         self._snapshots = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
     def read(self, work: Work[T]) -> T:
@@ -277,13 +280,39 @@ class PostgresDatabase:
                 with engine.begin() as connection:
                     return work(connection)
             except DBAPIError as error:
-                if not _worth_another_try(error):
+                met = getattr(error.orig, "sqlstate", None) == _UNIQUE_VIOLATION
+                if not met and not _worth_another_try(error):
                     raise
                 if attempt == RETRIES - 1:
+                    if met:
+                        raise
                     raise Unavailable("the database cannot be reached now", hint="try again") from error
                 # Jitter, so that those who met once do not meet again; never on SQLite, which has one writer.
                 time.sleep(random.uniform(0.01, 0.05) * 2**attempt)  # noqa: S311
         raise AssertionError("unreachable")
+
+
+_UNIQUE_VIOLATION = "23505"
+"""Two looked, both found nothing, both inserted: at the next try the second one sees the first one's row."""
+
+
+def _take_any_text(connection: Any, _record: object) -> None:
+    """PostgreSQL has no NUL in texts and UTF-8 no lone surrogates, but scripts print them and callers send them.
+
+    They are stored as the signs ␀ and ?: a log line must not be lost, nor a search fail, for a character.
+    """
+    from psycopg.types.string import StrDumperUnknown
+
+    class AnyText(StrDumperUnknown):
+        def dump(self, obj: str) -> Any:
+            if "\0" in obj:
+                obj = obj.replace("\0", "\u2400")
+            try:
+                return super().dump(obj)
+            except UnicodeEncodeError:
+                return obj.encode(self._encoding, "replace")
+
+    connection.adapters.register_dumper(str, AnyText)
 
 
 def _worth_another_try(error: DBAPIError) -> bool:

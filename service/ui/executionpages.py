@@ -16,7 +16,7 @@ from namespaces.store.base import to_micros
 from runner import queries, queries_counters
 from service.api.context import lanner
 from service.api.outputs import load_outputs
-from service.ui import explain, gantt, inputform, logview, topology, words
+from service.ui import explain, inputform, logview, words
 from service.ui.site import page, render, url
 
 PATH = "/executions/<namespace>/<flow_id>/<execution_id>"
@@ -120,6 +120,8 @@ def _timeline(state: dict[str, Any], now: datetime) -> list[dict[str, Any]]:
 
 @page(PATH + "/gantt", "execution.read")
 def execution_gantt(namespace: str, flow_id: str, execution_id: str) -> Response:
+    from service.ui import gantt  # drawings are loaded with the first one: a server starts without them
+
     now = lanner().clock.now()
     opened = request.args.getlist("open")
     offsets = {
@@ -146,6 +148,8 @@ def execution_gantt(namespace: str, flow_id: str, execution_id: str) -> Response
 
 @page(PATH + "/topology", "execution.read")
 def execution_topology(namespace: str, flow_id: str, execution_id: str) -> Response:
+    from service.ui import topology
+
     now = lanner().clock.now()
 
     def read(connection: Connection) -> dict[str, Any]:

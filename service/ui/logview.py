@@ -54,10 +54,11 @@ def _line(row: Any, number: int, line_url: Callable[[int], str], longest: int) -
         cut = f' <a href="{escape(line_url(row.id))}">show all {len(message):,} characters</a>'
         message = message[:longest] + "…"
     task = escape(row.task_id or "")
+    hover = f' title="{task}"' if len(task) > 18 else ""
     return (
         f'<li class="r {look}" id="L{number}"><a href="#L{number}">{number}</a>'
-        f'<time datetime="{full}" title="{full}">{clock}.{rest // 1000:03d}</time><b>{word}</b>'
-        f'<i title="{task}">{task}</i><span>{coloured(message)}{cut}</span></li>\n'
+        f'<time datetime="{full}">{clock}.{rest // 1000:03d}</time><b>{word}</b>'
+        f"<i{hover}>{task}</i><span>{coloured(message)}{cut}</span></li>\n"
     )
 
 

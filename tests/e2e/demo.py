@@ -211,6 +211,9 @@ class Demo:
         return str(found["state"]["current"])
 
     def close(self) -> None:
+        """Stop; what still runs is killed first, a server waits for it otherwise."""
+        for one in self.server.call("GET", "main/executions/search?state=RUNNING&size=100")["results"]:
+            self.server.call("DELETE", f"main/executions/{one['id']}/kill")
         self.server.stop()
 
 

@@ -13,11 +13,12 @@ from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / "docs" / "images"
-WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 760}
+L, D, PL, PD = "-light", "-dark", "-phone-light", "-phone-dark"
 
 
-def scenes(demo: Demo) -> dict[str, tuple[str, bool]]:
-    """File name to (address, whether it is also taken on a phone)."""
+def scenes(demo: Demo) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """File name to (address, in which variants the documentation keeps it)."""
     good = demo.run("shop.sales/orders", {"limit": "120"})
     for _ in range(4):
         demo.run("shop.sales/orders")
@@ -30,29 +31,30 @@ def scenes(demo: Demo) -> dict[str, tuple[str, bool]]:
     demo.break_a_file()
     orders = f"/ui/executions/shop.sales/orders/{good}"
     return {
-        "flows": ("/ui/flows", True),
-        "flow": ("/ui/flows/shop.sales/orders", False),
-        "topology": ("/ui/flows/shop.sales/orders/topology", False),
-        "source": ("/ui/flows/shop.sales/orders/source", False),
-        "execute": ("/ui/flows/shop.sales/orders/execute", True),
-        "executions": ("/ui/executions", True),
-        "gantt": (f"{orders}/gantt", True),
-        "run-topology": (f"{orders}/topology", False),
-        "failed": (f"/ui/executions/shop.warehouse/nightly_import/{bad}", True),
-        "logs": (f"/ui/executions/shop.platform/long_log/{long}/logs", True),
-        "sync": ("/ui/sync/flows", True),
+        "flows": ("/ui/flows", (L, D, PL)),
+        "flow": ("/ui/flows/shop.sales/orders", (L,)),
+        "topology": ("/ui/flows/shop.sales/orders/topology", (L,)),
+        "source": ("/ui/flows/shop.sales/orders/source", (D,)),
+        "execute": ("/ui/flows/shop.sales/orders/execute", (L, PL)),
+        "executions": ("/ui/executions", (L,)),
+        "gantt": (f"{orders}/gantt", (L, PD)),
+        "run-topology": (f"{orders}/topology", (D,)),
+        "failed": (f"/ui/executions/shop.warehouse/nightly_import/{bad}", (L, D, PD)),
+        "logs": (f"/ui/executions/shop.platform/long_log/{long}/logs", (D,)),
+        "sync": ("/ui/sync/flows", (L, PL)),
     }
 
 
-def take(browser: Any, demo: Demo, found: dict[str, tuple[str, bool]], names: set[str]) -> None:
+def take(browser: Any, demo: Demo, found: dict[str, tuple[str, tuple[str, ...]]], names: set[str]) -> None:
+    """``names`` chooses scenes and takes each of them in every variant; none: all, as the documentation keeps them."""
     for theme in ("light", "dark"):
         for size, suffix in ((WIDE, ""), (PHONE, "-phone")):
             context = browser.new_context(
                 base_url=demo.server.url, viewport=size, color_scheme=theme, reduced_motion="reduce", timezone_id="UTC"
             )
             page = context.new_page()
-            for name, (path, phone) in found.items():
-                if (suffix and not phone) or (names and name not in names):
+            for name, (path, variants) in found.items():
+                if name not in names if names else f"{suffix}-{theme}" not in variants:
                     continue
                 page.goto(path)
                 page.wait_for_timeout(400)

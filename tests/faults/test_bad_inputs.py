@@ -1,4 +1,4 @@
-"""The bad inputs of ``reliability.md`` 4.4 over HTTP: each gets its class of answer, none is a 500, the server lives on."""
+"""Bad inputs of ``reliability.md`` 4.4 over HTTP: each gets its class of answer, none a 500, the server lives on."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ REFUSED_FLOWS = {
     "A18 unknown property": (flow() + "taks: []\n", "did you mean"),
     "A19 unknown type": (flow(tasks="[{id: t, type: io.kestra.plugin.core.log.Lgo, message: hi}]"), "did you mean"),
     "A19 plugin not shipped": (flow(tasks="[{id: t, type: io.kestra.plugin.aws.s3.Upload}]"), "type"),
-    "A20 id twice": (flow(tasks=f"[{{id: t, type: {LOG}, message: a}}, {{id: t, type: {LOG}, message: b}}]"), "uplicate"),
+    "A20 id twice": (flow(tasks=f"[{{id: t, type: {LOG}, message: a}}, {{id: t, type: {LOG}, message: b}}]"), "uplicate"),  # noqa: E501
     "A20 id twice, nested": (
         flow(
             tasks=f"[{{id: t, type: {LOG}, message: a}}, {{id: p, type: io.kestra.plugin.core.flow.Parallel, "
@@ -126,7 +126,7 @@ REFUSED_FLOWS = {
     "A20 emoji": (flow(flow_id='"\\U0001F600"'), "id"),
     "A20 trailing space": (flow(flow_id='"a "'), "id"),
     "A22 itself": (
-        flow(flow_id="selfish", tasks=f"[{{id: s, type: io.kestra.plugin.core.flow.Subflow, namespace: {NS}, flowId: selfish}}]"),
+        flow(flow_id="selfish", tasks=f"[{{id: s, type: io.kestra.plugin.core.flow.Subflow, namespace: {NS}, flowId: selfish}}]"),  # noqa: E501
         "ecursive|itself|loop",
     ),
     "A23 cycle": (
@@ -138,7 +138,7 @@ REFUSED_FLOWS = {
         "yclic|cycle",
     ),
     **{
-        f"A24 timeout {text}": (flow(tasks=f"[{{id: t, type: {LOG}, message: a, timeout: {text}}}]"), "timeout|duration|Duration")
+        f"A24 timeout {text}": (flow(tasks=f"[{{id: t, type: {LOG}, message: a, timeout: {text}}}]"), "timeout|duration|Duration")  # noqa: E501
         for text in ("-5", "PT", "P1Y", "PT99999999H")
     },
 }  # fmt: skip
@@ -175,7 +175,7 @@ def test_a_flow_that_is_only_odd_is_taken(api: Caller, case: str) -> None:
 def test_scalars_stay_the_text_they_were_written_as(api: Caller) -> None:
     text = flow(
         "variables: {version: 0755, time: 12:30:45, word: no, x: 1_000}",
-        tasks=f'[{{id: t, type: {RETURN}, format: "{{{{ vars.version }}}} {{{{ vars.time }}}} {{{{ vars.word }}}} {{{{ vars.x }}}}"}}]',
+        tasks=f'[{{id: t, type: {RETURN}, format: "{{{{ vars.version }}}} {{{{ vars.time }}}} {{{{ vars.word }}}} {{{{ vars.x }}}}"}}]',  # noqa: E501
     )
     api.save(text)
 
@@ -419,7 +419,7 @@ def test_odd_names_are_not_found_or_refused(api: Caller, path: str, identifier: 
 @pytest.mark.parametrize(
     "query",
     [
-        "page=-1", "page=0", "size=100000000", "size=-5", "sort=;drop table", "sort=id:sideways", "filter='", "q=%25_%25",
+        "page=-1", "page=0", "size=100000000", "size=-5", "sort=;drop table", "sort=id:sideways", "filter='", "q=%25_%25",  # noqa: E501
         "page=1e9", "filters[x][EQUALS]=1", "filters[state][WEIRD]=1", "startDate=yesterday", "state=WEIRD",
         "labels=nocolon", "timeRange=P1Y", "q=" + "x" * 4000, "q=%00",
     ],

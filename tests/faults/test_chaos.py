@@ -1,4 +1,4 @@
-"""The crash loop of every change (``reliability.md`` G1): 1,000 acknowledged webhooks over 10 kills on each database."""
+"""The crash loop of every change (``reliability.md`` G1): 1,000 acknowledged webhooks over 10 kills, both databases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every named crash point (``reliability.md`` 3.2): the server kills itself there, starts again, and nothing is wrong."""
+"""Every named crash point (``reliability.md`` 3.2): the server kills itself there, starts, and nothing is wrong."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ class Site:
         self.seen: list[tuple[int, str]] = []
 
     def start(self, point: str = "") -> LannerServer:
-        """A server that dies at the point (before it is ready or after; wait for it with ``died``), or one that lives."""
+        """A server that dies at the point (before it is ready or after: wait with ``died``), or one that lives."""
         switches = {"LANNER_TEST": "1", "LANNER_TEST_CRASH": point} if point else {}
         self.server = LannerServer(self.data, *self.arguments, env=self.env | switches)
         try:

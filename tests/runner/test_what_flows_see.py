@@ -131,3 +131,21 @@ def test_an_encrypted_body_is_shown_to_nobody_and_read_by_the_next_task(instance
 
     assert one["taskRunList"][1]["outputs"]["value"] == str(len(SECRET))
     assert one["taskRunList"][0]["outputs"]["encryptedBody"] == {"value": "********"}
+
+
+def test_waiting_for_the_end_goes_on_between_two_rounds_of_a_loop(instance: Instance) -> None:
+    instance.deploy(
+        "f",
+        """
+        tasks:
+          - id: loop
+            type: io.kestra.plugin.core.flow.LoopUntil
+            condition: "{{ outputs.loop.iterationCount >= 3 }}"
+            checkFrequency: {interval: PT0.05S}
+            tasks: [{id: t, type: io.kestra.plugin.core.debug.Return, format: x}]
+        """,
+    )
+    execution_id = instance.start("f")
+
+    assert instance.executions.wait(execution_id, timeout_s=30)
+    assert instance.get(execution_id)["state"]["current"] == "SUCCESS"

@@ -28,6 +28,7 @@ from runner.effects import Effects
 from runner.engine.events import AttemptFinished
 from runner.engine.states import State
 from runner.executions import Executions
+from runner.limits import Limits
 from runner.outbox import OutboxLoop
 from runner.ports import ExecutionPorts, FlowPorts, World
 from runner.renderer import Renderer
@@ -93,7 +94,9 @@ class Unheard:
 
 
 class House:
-    def __init__(self, database: Database, clock: ManualClock, renderer: Renderer) -> None:
+    def __init__(
+        self, database: Database, clock: ManualClock, renderer: Renderer, limits: Limits | None = None
+    ) -> None:
         self.database = database
         self.clock = clock
         self.nudges = Nudges()
@@ -111,6 +114,7 @@ class House:
             ports_of=lambda place, value, run, _context: ExecutionPorts(world, place, value, run),
             flow_ports=lambda flow: FlowPorts(world, flow.namespace),
             listens=lambda facts, value, state: facts.parent_run_id is not None,
+            limits=limits or Limits(),
         )
         self.errands = Errands()
         self.bell = Bell()

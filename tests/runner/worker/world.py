@@ -153,6 +153,10 @@ class MemoryWorld:
     def kv_keys(self, namespace: str, prefix: str | None) -> list[str]:
         return sorted(key for ns, key in self.kv if ns == namespace and key.startswith(prefix or ""))
 
+    def kv_purge(self, filters: Mapping[str, Any]) -> int:
+        self.calls.append(("kv_purge", dict(filters)))
+        return 0
+
     def may_read(self, uri: str) -> bool:
         return uri in self.readable
 

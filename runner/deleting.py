@@ -1,0 +1,69 @@
+"""Removing executions with everything that belongs to them: rows first, files after."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from namespaces import crash
+from namespaces.blobs import execution_folder
+from namespaces.errors import NotFound
+from namespaces.store import outbox
+from runner.applying import HOLD, TOPIC
+from runner.engine.events import SubflowChanged
+from runner.engine.states import State
+from runner.rows import execution_table, iteration_table, label_table, run_table, timer_table
+from runner.tables import LogRow, MetricRow
+
+log_table = LogRow.__table__  # type: ignore[attr-defined]
+metric_table = MetricRow.__table__  # type: ignore[attr-defined]
+
+
+def delete(executions: Any, execution_id: str, *, logs: bool, metrics: bool, storage: bool) -> None:
+    """Remove an execution. Raises ``NotFound``.
+
+    Files go after the rows; a message keeps them from being forgotten when this process dies in between. A parent
+    that waits for the execution goes on as after a kill.
+    """
+    row = executions.database.read(
+        lambda c: c.execute(sa.select(execution_table).where(execution_table.c.id == execution_id)).one_or_none()
+    )
+    if row is None:
+        raise NotFound(f"execution '{execution_id}' does not exist")
+    if not row.finished and row.parent_run_id is not None and row.trigger_execution_id is not None:
+        gone = SubflowChanged(
+            at=executions.clock.now(),
+            task_run_id=row.parent_run_id,
+            execution_id=execution_id,
+            state=State.KILLED,
+        )
+        executions.apply(row.trigger_execution_id, gone)
+    folder = execution_folder(row.namespace, row.flow_id, execution_id)
+
+    def work(tx: Connection) -> list[int]:
+        _delete_rows(tx, execution_id, logs=logs, metrics=metrics)
+        if not storage:
+            return []
+        message = (execution_id, {"do": "remove_files", "folder": folder})
+        return outbox.put(tx, TOPIC, [message], due_at=executions.clock.now() + HOLD)
+
+    messages = executions.database.write(work)
+    crash.reach("purge.after_rows")
+    if messages:
+        executions.rendering.storage.delete_prefix(folder)
+        executions.database.write(lambda tx: outbox.done(tx, messages))
+
+
+def _delete_rows(tx: Connection, execution_id: str, *, logs: bool, metrics: bool) -> None:
+    runs = sa.select(run_table.c.id).where(run_table.c.execution_id == execution_id).scalar_subquery()
+    tx.execute(sa.delete(iteration_table).where(iteration_table.c.task_run_id.in_(runs)))
+    tx.execute(sa.delete(run_table).where(run_table.c.execution_id == execution_id))
+    tx.execute(sa.delete(timer_table).where(timer_table.c.execution_id == execution_id))
+    tx.execute(sa.delete(label_table).where(label_table.c.execution_id == execution_id))
+    if logs:
+        tx.execute(sa.delete(log_table).where(log_table.c.execution_id == execution_id))
+    if metrics:
+        tx.execute(sa.delete(metric_table).where(metric_table.c.execution_id == execution_id))
+    tx.execute(sa.delete(execution_table).where(execution_table.c.id == execution_id))

@@ -1,0 +1,119 @@
+"""What one instance takes on at most (``reliability.md`` R21, ``limits.*``), and the count of what is open.
+
+Only the limits of this room's own state are here; those of scripts are the worker's, those of requests the web's.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from namespaces.clock import Clock
+from namespaces.errors import InvalidInput, TooMany
+from namespaces.store.base import dump_json
+from namespaces.store.db import Database
+from runner.rows import execution_table
+
+RECOUNT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    executions: int = 100_000
+    executions_per_namespace: int = 20_000
+    executions_per_flow: int = 10_000
+    task_runs: int = 50_000
+    """Task runs that an execution has at a time."""
+    subflow_depth: int = 100
+    output_row_bytes: int = 256 * 1024
+    """Larger outputs of a task run are kept in the internal storage."""
+    output_bytes: int = 10 * 1024 * 1024
+
+    def refuse_large(self, outputs: object) -> None:
+        """Raise ``InvalidInput`` (``output_too_large``) for outputs of more bytes of JSON than allowed."""
+        if not may_be_large(outputs):
+            return
+        size = len(dump_json(outputs))
+        if size > self.output_bytes:
+            raise InvalidInput(
+                f"output_too_large: the outputs are {size} bytes, more than {self.output_bytes}",
+                code="output_too_large",
+                hint="write a file and give its URI",
+            )
+
+    def too_many_task_runs(self, count: int) -> str:
+        return f"too_many_taskruns: {count} task runs, more than {self.task_runs} are not allowed in one execution"
+
+
+def may_be_large(outputs: object) -> bool:
+    """A cheap look: most outputs are a few short texts, and encoding them twice would cost."""
+    if isinstance(outputs, Mapping) and len(outputs) <= 8:
+        return any(
+            not isinstance(v, str | int | float | bool | None) or (isinstance(v, str) and len(v) > 20_000)
+            for v in outputs.values()
+        )
+    return outputs is not None
+
+
+class OpenExecutions:
+    """How many executions are not finished, counted at most once a second; own starts are added in between."""
+
+    def __init__(self, database: Database, clock: Clock, limits: Limits) -> None:
+        self._database = database
+        self._clock = clock
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._counts: dict[tuple[str, str], int] = {}
+        self._counted_at: float | None = None
+
+    def refuse_more(self, namespace: str, flow_id: str) -> None:
+        """Raise ``TooMany`` when the instance, the namespace or the flow has as many as it may have."""
+        counts = self._fresh()
+        limits = self._limits
+        if sum(counts.values()) >= limits.executions:
+            raise Full(f"{limits.executions} executions are open on this instance")
+        if sum(n for (space, _), n in counts.items() if space == namespace) >= limits.executions_per_namespace:
+            raise Full(f"{limits.executions_per_namespace} executions are open in the namespace '{namespace}'")
+        if counts.get((namespace, flow_id), 0) >= limits.executions_per_flow:
+            raise Full(f"{limits.executions_per_flow} executions of the flow '{namespace}.{flow_id}' are open")
+
+    def started(self, namespace: str, flow_id: str, count: int = 1) -> None:
+        """Note what this process has started since the last count."""
+        with self._lock:
+            self._counts[namespace, flow_id] = self._counts.get((namespace, flow_id), 0) + count
+
+    def _fresh(self) -> Mapping[tuple[str, str], int]:
+        with self._lock:
+            now = self._clock.monotonic()
+            if self._counted_at is None or now - self._counted_at >= RECOUNT_S:
+                self._counted_at = now  # the others go on with the old numbers meanwhile
+            else:
+                return dict(self._counts)
+        counts = self._database.read(_count)
+        with self._lock:
+            self._counts = counts
+            return dict(counts)
+
+
+def _count(connection: Connection) -> dict[tuple[str, str], int]:
+    """Open executions by flow; iterations of loops count as task runs instead."""
+    query = (
+        sa.select(execution_table.c.namespace, execution_table.c.flow_id, sa.func.count())
+        .where(execution_table.c.finished.is_(False), execution_table.c.kind != "LOOP")
+        .group_by(execution_table.c.namespace, execution_table.c.flow_id)
+    )
+    return {(namespace, flow_id): int(count) for namespace, flow_id, count in connection.execute(query)}
+
+
+class Full(TooMany):
+    """The backlog limit is reached."""
+
+    code = "too_many_executions"
+    retry_after_s = 5
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}: no more are taken on now", hint="try again when some have ended")
