@@ -254,8 +254,9 @@ def test_slots_are_counted_from_rows_so_a_lost_release_leaks_none(instance: Inst
     from runner.rows import execution_table
 
     instance.deploy("f", limited("QUEUE"))
-    first, second = instance.start("f"), instance.start("f")
+    first = instance.start("f")
     instance.in_state(first, "PAUSED")
+    second = instance.start("f")
     instance.in_state(second, "QUEUED")
 
     # The first one's end without its release message: what a crash between them would leave, if there were any.
