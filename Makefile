@@ -87,9 +87,18 @@ migration: $(DEV) ## Write the migration for changed tables: make migration m="w
 	@$(BIN)/python -m service.migrations.upgrade $(m)
 	@$(BIN)/ruff format --quiet service/migrations/versions
 
+.PHONY: first-schema
+first-schema: $(DEV) ## Write the first migration anew, for as long as 0.1.0 is not released
+	@$(BIN)/python -m service.migrations.upgrade --initial "the first schema"
+	@$(BIN)/ruff check --fix --quiet service/migrations/versions; $(BIN)/ruff format --quiet service/migrations/versions
+
 .PHONY: docs
 docs: $(DEV) ## Write the generated pages of docs/reference
 	@$(BIN)/python -m tests.docs.generate
+
+.PHONY: screenshots
+screenshots: $(DEV) ## Pictures of the pages for docs/images; needs chromium
+	@$(BIN)/python -m tests.e2e.screenshots $(args)
 
 .PHONY: lock
 lock: ## Pin dependencies with hashes; needs uv

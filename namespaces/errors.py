@@ -103,6 +103,12 @@ class Unavailable(LannerError):
     status = 503
 
 
+class CorruptRow(LannerError):
+    """A stored row holds what nobody can read: only what depends on this row stops, an operator should look (R20)."""
+
+    code = "corrupt_row"
+
+
 class StartRefused(LannerError):
     """The server must not start like this; an operator has to act (exit code 78)."""
 

@@ -6,7 +6,8 @@ Functions take the connection of the caller's unit of work. Inheritance is the c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -180,6 +181,7 @@ def put(
     """Write the next version. Raises ``InvalidInput`` for key or value, ``Conflict`` without ``overwrite``."""
     check_key(key)
     kind, stored = typed(value, type_)
+    _one_writer(tx, namespace, key)
     before = tx.execute(
         sa.select(kv_table).where(kv_table.c.namespace == namespace, kv_table.c.key == key, kv_table.c.latest.is_(True))
     ).one_or_none()
@@ -220,6 +222,7 @@ def put(
 
 def delete(tx: Connection, namespace: str, key: str, *, now: datetime) -> bool:
     """Whether there was something to delete."""
+    _one_writer(tx, namespace, key)
     entry = get(tx, namespace, key, now=now)
     if entry is None:
         return False
@@ -260,6 +263,42 @@ def entries(connection: Connection, namespaces: Iterable[str], *, now: datetime)
     return [_entry(row) for row in connection.execute(query)]
 
 
+def purge_keys(tx: Connection, chosen: Callable[[str, str], bool], *, expired_only: bool, now: datetime) -> int:
+    """Remove keys with all their versions where ``chosen(namespace, key)``; how many there were."""
+    query = sa.select(kv_table.c.namespace, kv_table.c.key).where(
+        kv_table.c.latest.is_(True), kv_table.c.deleted.is_(False)
+    )
+    if expired_only:
+        query = query.where(kv_table.c.expires_at <= now)
+    found = [(row.namespace, row.key) for row in tx.execute(query) if chosen(row.namespace, row.key)]
+    for namespace, key in found:
+        tx.execute(sa.delete(kv_table).where(kv_table.c.namespace == namespace, kv_table.c.key == key))
+    return len(found)
+
+
+def purge_versions(
+    tx: Connection, chosen: Callable[[str, str], bool], *, before: datetime | None, keep: int | None
+) -> int:
+    """Remove versions that are older than ``before`` and beyond the newest ``keep``; never the newest one."""
+    query = sa.select(kv_table.c.namespace, kv_table.c.key, kv_table.c.version, kv_table.c.updated_at)
+    newest = query.order_by(kv_table.c.namespace, kv_table.c.key, kv_table.c.version.desc())
+    kept: Counter[tuple[str, str]] = Counter()
+    gone = 0
+    for row in tx.execute(newest).all():
+        name = (row.namespace, row.key)
+        kept[name] += 1
+        old = (before is None or row.updated_at < before) and (keep is None or kept[name] > keep)
+        if kept[name] > 1 and old and chosen(*name):
+            gone += tx.execute(
+                sa.delete(kv_table).where(
+                    kv_table.c.namespace == row.namespace,
+                    kv_table.c.key == row.key,
+                    kv_table.c.version == row.version,
+                )
+            ).rowcount
+    return gone
+
+
 def require_namespace(connection: Connection, namespace: str) -> None:
     """Raise ``NotFound`` for a namespace without flows, entries and files (``decisions.md`` 7)."""
     known = connection.execute(
@@ -283,10 +322,22 @@ def _retire(tx: Connection, namespace: str, key: str) -> None:
     )
 
 
+def _one_writer(tx: Connection, namespace: str, key: str) -> None:
+    """Let writers of one key wait for each other until this transaction ends; SQLite has one writer anyway."""
+    if tx.dialect.name == "postgresql":
+        tx.execute(
+            sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": f"kv/{namespace}/{key}"}
+        )
+
+
 def _ensure_namespace(tx: Connection, namespace: str, now: datetime) -> None:
     known = tx.execute(sa.select(namespace_table.c.name).where(namespace_table.c.name == namespace)).scalar()
     if known is None:
-        tx.execute(sa.insert(namespace_table).values(name=namespace, created_at=now))
+        if tx.dialect.name == "postgresql":
+            from sqlalchemy.dialects.postgresql import insert
+        else:
+            from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment]
+        tx.execute(insert(namespace_table).values(name=namespace, created_at=now).on_conflict_do_nothing())
 
 
 def _entry(row: Any) -> Entry:

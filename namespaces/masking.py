@@ -20,6 +20,9 @@ MASK = "******"
 SHORTEST = 4
 """Shorter secrets are not masked: the mask would give away more than it hides."""
 
+LONGEST = 32 * 1024
+"""Longer ones (encrypted bodies of answers) are sealed where they are kept, but too long to look for in each line."""
+
 
 def forms(secret: str) -> set[str]:
     """Every spelling of a secret that is looked for: plain, per line, URL, base64, hex, JSON, shell."""
@@ -37,12 +40,14 @@ def _base64_forms(raw: bytes) -> set[str]:
     found = set()
     for shift in range(3):
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
-            text = encode(b"\0" * shift + raw).decode().rstrip("=")
+            padded = encode(b"\0" * shift + raw).decode()
+            text = padded.rstrip("=")
             first = (0, 2, 3)[shift]
             whole = (shift + len(raw)) * 8 // 6
             part = text[first:whole]
             if len(part) >= 6:
-                found.add(part)
+                # Where the secret ends the text, its last character and the padding are certain too.
+                found |= {part, text[first:], padded[first:]}
     return found
 
 
@@ -57,8 +62,8 @@ class Masker:
         self.add(secrets)
 
     def add(self, secrets: Iterable[str]) -> None:
-        """Mask these as well from now on; those shorter than four characters are left out."""
-        new = [s for s in secrets if len(s) >= SHORTEST and s not in self._secrets]
+        """Mask these as well from now on; very short and very long ones are left out."""
+        new = [s for s in secrets if SHORTEST <= len(s) <= LONGEST and s not in self._secrets]
         if not new:
             return
         with self._lock:

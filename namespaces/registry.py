@@ -61,9 +61,7 @@ class Registry:
                 self._cache.move_to_end(key)
         if found is None:
             reading = self.read(stored.text, namespace=stored.namespace)
-            found = (
-                self._with_revision(reading.flow, stored.revision) if reading.flow else InvalidFlow(reading.problems)
-            )
+            found = self._as_stored(reading.flow, stored) if reading.flow else InvalidFlow(reading.problems)
             with self._lock:
                 self._cache[key] = found
                 while len(self._cache) > CACHED_FLOWS:
@@ -97,6 +95,7 @@ class Registry:
         flow = self._valid(text)
 
         def work(tx: Connection) -> revisions.Stored:
+            revisions.lock(tx)
             if revisions.latest(tx, flow.namespace, flow.id) is not None:
                 raise InvalidInput("Flow id already exists", where="flow.id", hint="use PUT to change it")
             return self._save(tx, [(flow, text)])[0]
@@ -115,6 +114,7 @@ class Registry:
             raise InvalidInput(f"Illegal namespace update: '{namespace}' to '{flow.namespace}'", where="flow.namespace")
 
         def work(tx: Connection) -> revisions.Stored:
+            revisions.lock(tx)
             current = revisions.latest(tx, namespace, flow_id)
             if current is None:
                 raise NotFound(f"flow '{namespace}.{flow_id}' does not exist")
@@ -136,6 +136,7 @@ class Registry:
         """Write a deleted revision. Raises ``NotFound``, and ``Conflict`` for a Git-managed flow."""
 
         def work(tx: Connection) -> None:
+            revisions.lock(tx)
             if revisions.latest(tx, namespace, flow_id) is None:
                 raise NotFound(f"flow '{namespace}.{flow_id}' does not exist")
             revisions.require_api_managed(tx, namespace, flow_id)
@@ -159,5 +160,6 @@ class Registry:
         return [found for found in stored if found is not None]
 
     @staticmethod
-    def _with_revision(flow: Flow, revision: int) -> Flow:
-        return replace(flow, revision=revision)
+    def _as_stored(flow: Flow, stored: revisions.Stored) -> Flow:
+        """The row names the flow: the text names another namespace where a source rewrites it (gitops.md 2.3)."""
+        return replace(flow, namespace=stored.namespace, id=stored.id, revision=stored.revision)

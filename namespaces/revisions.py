@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection
 from namespaces.declarations import Declaration, declaration, declarations, declarations_of, declare, forget
 from namespaces.errors import Conflict, NotFound
 from namespaces.flows.model import Flow
+from namespaces.store.statements import Query
 from namespaces.tables import CounterRow, FlowRow, NamespaceRow, RevisionRow
 
 flow_table = FlowRow.__table__  # type: ignore[attr-defined]
@@ -100,7 +101,15 @@ def checksum(text: str) -> str:
 
 def generation(connection: Connection) -> int:
     """The registry's generation: grows by one with each applied plan and each save."""
-    return int(connection.execute(_GENERATION).scalar() or 0)
+    return int(_GENERATION.scalar(connection) or 0)
+
+
+def lock(tx: Connection) -> None:
+    """Let savers wait for each other before they look, so that what they saw still holds when they write."""
+    locked = sa.select(counter_table.c.value).where(counter_table.c.name == "catalog_version").with_for_update()
+    if tx.execute(locked).scalar() is None:
+        # Nothing was ever saved: without a row there is nothing to wait for. On a clash this unit is tried again.
+        tx.execute(sa.insert(counter_table).values(name="catalog_version", value=0))
 
 
 def next_generation(tx: Connection) -> int:
@@ -248,17 +257,19 @@ def _select() -> sa.Select[Any]:
 
 
 # Built once: this is on the path of every start.
-_LATEST = _select().where(
-    flow_table.c.namespace == sa.bindparam("k_ns"),
-    flow_table.c.id == sa.bindparam("k_id"),
-    revision_table.c.revision == flow_table.c.revision,
+_LATEST = Query(
+    _select().where(
+        flow_table.c.namespace == sa.bindparam("k_ns"),
+        flow_table.c.id == sa.bindparam("k_id"),
+        revision_table.c.revision == flow_table.c.revision,
+    )
 )
-_GENERATION = sa.select(counter_table.c.value).where(counter_table.c.name == "catalog_version")
+_GENERATION = Query(sa.select(counter_table.c.value).where(counter_table.c.name == "catalog_version"))
 
 
 def latest(connection: Connection, namespace: str, flow_id: str, *, allow_deleted: bool = False) -> Stored | None:
     """The newest revision, None when the flow never existed or is deleted."""
-    row = connection.execute(_LATEST, {"k_ns": namespace, "k_id": flow_id}).one_or_none()
+    row = _LATEST.one_or_none(connection, k_ns=namespace, k_id=flow_id)
     if row is None or (row.deleted and not allow_deleted):
         return None
     return _stored(row)

@@ -8,10 +8,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Index, LargeBinary, Text, text
+from sqlalchemy import Column, Index, LargeBinary, Text
 from sqlmodel import Field, SQLModel
 
-from namespaces.store.base import Instant, Json, RowId
+from namespaces.store.base import Instant, Json, RowId, partial_index
 
 
 class CounterRow(SQLModel, table=True):
@@ -120,13 +120,13 @@ class KvRow(SQLModel, table=True):
 
     __tablename__ = "kv"
     __table_args__ = (
-        Index(
+        partial_index(
             "uq_kv_latest",
             "namespace",
             "key",
             unique=True,
-            sqlite_where=text("latest = 1"),
-            postgresql_where=text("latest"),
+            sqlite="latest = 1",
+            postgresql="latest",
         ),
     )
     namespace: str = Field(primary_key=True)

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from namespaces.clock import Clock
-from namespaces.errors import Unavailable
+from namespaces.errors import CorruptRow, InvalidFlow, NotFound, Unavailable
 from namespaces.flows.model import Flow
 from namespaces.registry import Registry
 from namespaces.store.db import Database
@@ -33,6 +33,7 @@ from runner.plugin import Metric
 from runner.rendering import Rendering
 from runner.rows import run_table
 from runner.view import Loaded, load
+from runner.writeoff import write_off
 from runner.writing import Change, Stale, write
 
 log = logging.getLogger("lanner.executions")
@@ -116,9 +117,7 @@ class Applier:
 
     def _apply_batch(self, execution_id: str, batch: list[Pending]) -> list[bool]:
         for attempt in range(STALE_RETRIES):
-            loaded = self._database.read(
-                lambda c: load(c, execution_id, [pending.event for pending in batch], self._registry.flow)
-            )
+            loaded = self._load(execution_id, [pending.event for pending in batch])
             if loaded is None:
                 return [False] * len(batch)
             flow = self._flow(loaded)
@@ -156,11 +155,16 @@ class Applier:
     def drive(self, execution_id: str) -> None:
         """Run what is ready and owned by nobody: after a crash, a lost message, a resume. Harmless at any time."""
         for _ in range(STALE_RETRIES):
-            loaded = self._database.read(lambda c: load(c, execution_id, [Pause(at=self._clock.now())]))
+            loaded = self._load(execution_id, [Pause(at=self._clock.now())])
             if loaded is None or loaded.value.finished:
                 return
             decision = Decision(self._rendering, self._flow(loaded), loaded)
             ready = decision.ready()
+            if ready.strangers:
+                reason = f"the flow has no task '{ready.strangers[0]}', which waits to run"
+                broken = Broken(at=self._clock.now(), reason=reason)
+                self._apply_batch(execution_id, [Pending(broken, Future())])  # not apply: it may wait for this thread
+                return
             try:
                 self._finish(decision)
             except Stale:
@@ -170,6 +174,21 @@ class Applier:
             if decision.grown:
                 self._refuse_growth(execution_id)
             return
+
+    def _load(self, execution_id: str, events: Sequence[AnyEvent]) -> Loaded | None:
+        """The execution, None when there is none. One that cannot be read, or whose flow cannot, ends here (R20)."""
+        try:
+            return self._database.read(lambda c: load(c, execution_id, events, self._registry.flow))
+        except (CorruptRow, NotFound, InvalidFlow) as error:
+            self.write_off(execution_id, error.message)
+            return None
+
+    def write_off(self, execution_id: str, reason: str) -> None:
+        """End an execution without the engine, which cannot go on with it."""
+        now = self._clock.now()
+        if self._database.write(lambda tx: write_off(tx, execution_id, reason, now=now, topic=TOPIC)):
+            for topic in (f"execution:{execution_id}", "executions", "outbox"):
+                self._nudges.send(topic)
 
     def _flow(self, loaded: Loaded) -> Flow:
         facts = loaded.facts

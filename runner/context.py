@@ -48,11 +48,14 @@ def loop_depth(flow: Flow, task_id: str) -> int:
 class Lookup:
     """Finds outputs and states of task runs: first among those not yet committed, then in the database."""
 
-    def __init__(self, flow: Flow, execution_id: str, read: Read, resolve: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, flow: Flow, execution_id: str, read: Read, resolve: Callable[[Any], Any], opened: Callable[[Any], Any]
+    ) -> None:
         self.flow = flow
         self._execution_id = execution_id
         self._read = read
         self._resolve = resolve
+        self._opened = opened
         self.fresh: dict[tuple[str, str], TaskRun] = {}
         """(task id, address) to task runs that this batch has changed."""
         self.paths: dict[str, tuple[str, ...]] = {}
@@ -62,7 +65,7 @@ class Lookup:
         """Outputs of the task run at this loop path, None when it has none."""
         key = (task_id, rows.address(path))
         if key in self.fresh:
-            return self.fresh[key].outputs
+            return self._opened(self.fresh[key].outputs)
         row = self._read(
             lambda connection: connection.execute(
                 sa.select(run_table.c.outputs, run_table.c.outputs_uri)
@@ -92,7 +95,7 @@ class Lookup:
         for (fresh_task, address), run in self.fresh.items():
             if fresh_task == task_id:
                 path = self.paths.get(run.id, ())
-                merged[address] = (path, run.outputs, run.state.value)
+                merged[address] = (path, self._opened(run.outputs), run.state.value)
         return list(merged.values())
 
     def state(self, task_id: str, path: tuple[str, ...]) -> str | None:

@@ -46,7 +46,7 @@ from runner.engine.events import (
     Broken,
     SubflowChanged,
 )
-from runner.engine.ready import StartChild, ready
+from runner.engine.ready import StartChild, ready, strangers
 from runner.engine.states import State
 from runner.engine.step import Step
 from runner.engine.values import Execution, TaskRun
@@ -89,6 +89,8 @@ class Outcome:
     timers: bool = False
     children: list[StartChild] = field(default_factory=list)
     """Child executions found unstarted; those of fresh decisions are messages."""
+    strangers: list[str] = field(default_factory=list)
+    """Tasks of waiting task runs that the flow does not have: nobody can ever run them."""
 
 
 def child_message(effect: StartChild) -> dict[str, Any]:
@@ -128,6 +130,7 @@ class Decision:
         self._changed: dict[str, None] = {}
         self._acts: list[Act] = []
         self._logs: list[LogLine] = []
+        self.place.unwritten = self._logs
         self._metrics: list[tuple[TaskRun, Metric]] = []
         self._late: list[dict[str, Any]] = []
         self._ended_runs: list[TaskRun] = []
@@ -303,6 +306,7 @@ class Decision:
                 self._inline.append(effect)
             else:
                 waiting.dispatches.append(effect)
+        waiting.strangers.extend(strangers(self.flow, self.value))
         return waiting
 
     def run_inline(self) -> None:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from namespaces.clock import Clock
-from namespaces.errors import Unavailable
+from namespaces.errors import CorruptRow, InvalidFlow, LannerError, NotFound, Unavailable
 from namespaces.flows.model import Flow
 from namespaces.ids import derived_id
 from namespaces.secrets import reseal
@@ -72,6 +72,8 @@ class Driver:
             work(execution_id)
         except Unavailable as error:
             log.warning("execution %s waits: %s", execution_id, error, extra={"action": "execution_waits"})
+        except (CorruptRow, NotFound, InvalidFlow) as error:
+            self._executions.applier.write_off(execution_id, error.message)
         except Exception as error:
             log.exception("execution %s failed to start", execution_id, extra={"action": "begin_failed"})
             self._executions.apply(execution_id, events.Broken(at=self._clock.now(), reason=f"internal error: {error}"))
@@ -178,7 +180,7 @@ class Driver:
             ).one_or_none()
             if oldest is None:
                 return None
-            flow = self._executions.registry.flow(tx, namespace, flow_id)
+            flow = self._limits(tx, namespace, flow_id, oldest.revision)
             if flow.concurrency is not None and self._slots_in_use(tx, namespace, flow_id) >= flow.concurrency.limit:
                 return None
             tx.execute(sa.update(execution_table).where(execution_table.c.id == oldest.id).values(slot=True))
@@ -189,6 +191,13 @@ class Driver:
             if execution_id is None:
                 return
             self._executions.apply(execution_id, events.Started(at=self._clock.now()))
+
+    def _limits(self, tx: Connection, namespace: str, flow_id: str, revision: int) -> Flow:
+        """The newest revision decides; of a deleted flow, the one that waits."""
+        try:
+            return self._executions.registry.flow(tx, namespace, flow_id)
+        except LannerError:
+            return self._executions.registry.flow(tx, namespace, flow_id, revision)
 
     def retry_as_new(self, execution_id: str, timer_id: int) -> None:
         """A fresh execution in place of one that ended RETRIED; its id is derived, so twice makes one."""

@@ -31,6 +31,8 @@ from runner.rows import execution_table
 
 log = logging.getLogger("lanner.effects")
 
+MOST_ATTEMPTS = 5
+
 
 class Listener(Protocol):
     """Flow triggers: told of every announced state, at least once."""
@@ -65,14 +67,12 @@ class Effects:
         try:
             getattr(self, f"_{payload['do']}")(message.key, payload)
         except Unavailable as error:
-            log.warning(
-                "effect %s of %s waits: %s", payload["do"], message.key, error, extra={"action": "effect_waits"}
-            )
+            log.warning("effect %r of %s waits: %s", payload, message.key, error, extra={"action": "effect_waits"})
             self._postpone(message)
             return
         except Exception as error:
-            log.exception("effect %s of %s failed", payload["do"], message.key, extra={"action": "effect_failed"})
-            if message.attempts < 5:
+            log.exception("effect %r of %s failed", payload, message.key, extra={"action": "effect_failed"})
+            if message.attempts < MOST_ATTEMPTS:
                 self._postpone(message)
                 return
             self._executions.apply(
@@ -110,6 +110,7 @@ class Effects:
         outputs, error = row.outputs, None
         if state.terminal and row.trigger_execution_id is not None:
             parent = row.trigger_execution_id
+            # A sealed value belongs to one execution: the parent's is another one.
             outputs = reseal(self._executions.rendering.vault, outputs, row.id, parent)
             try:
                 outputs = {**(outputs or {}), **self._legacy_outputs(parent, row, self._clock.now())} or None
@@ -132,7 +133,8 @@ class Effects:
             return {}
         place = Place(self._executions.rendering, self._executions.flow_of(loaded), loaded.facts, loaded.paths)
         rendered: dict[str, Any] = place.renderer(loaded.value, None).value(dict(task.outputs))
-        return rendered
+        sealed: dict[str, Any] = place.sealed(rendered, parent_id)
+        return sealed
 
     def _release(self, execution_id: str, _payload: Mapping[str, Any]) -> None:
         """Harmless twice: slots are counted from rows."""
@@ -245,6 +247,6 @@ class Effects:
 
     def announce_again(self, execution_id: str) -> None:
         """Tell whoever waits for an execution that has ended; for ends that were not heard."""
-        row = self._database.read(lambda c: c.execute(view.ONE_EXECUTION, {"k_id": execution_id}).one_or_none())
+        row = self._database.read(lambda c: view.ONE_EXECUTION.one_or_none(c, k_id=execution_id))
         if row is not None and State(row.state).terminal:
             self._announce(execution_id, {"state": row.state, "at": len(row.history or ())})

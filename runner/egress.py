@@ -158,9 +158,9 @@ class Egress:
                 self._client(request) as client,
                 client.stream(
                     request.method,
-                    request.url,
+                    # Given to the client, they would replace the query that the URL itself has.
+                    httpx2.URL(request.url).copy_merge_params(request.params or {}),
                     headers=dict(request.headers),
-                    params=request.params,
                     content=request.content,
                     data=request.data,
                     files=request.files,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,7 +22,7 @@ from namespaces.inputs import Resolved, resolve_inputs
 from namespaces.registry import Registry
 from namespaces.store.db import Database
 from namespaces.store.nudges import Nudges
-from runner import rows, starting, view, writing
+from runner import queries, rows, starting, view, writing
 from runner.applying import Applier, Outcome
 from runner.engine import events
 from runner.engine.restart import NOTHING
@@ -418,13 +419,14 @@ class Executions:
         return place.mask(place.renderer(loaded.value, run).text(expression))
 
     def wait(self, execution_id: str, *, timeout_s: float) -> bool:
-        """Wait until the execution is terminal or PAUSED; False when the time is over first."""
+        """Wait until the execution is terminal or waits for somebody; False when the time is over first."""
         topic = f"execution:{execution_id}"
         deadline = time.monotonic() + timeout_s
+        waits = partial(view.waits_for_somebody, execution_id=execution_id, flow_of=self.registry.flow)
         while True:
             seen = self.nudges.seen(topic)
-            state = State(self._row(execution_id).state)
-            if state.terminal or state is State.PAUSED:
+            state = State(self.database.read(self._state_of(execution_id)))
+            if state.terminal or (state is State.PAUSED and self.database.read(waits)):
                 return True
             left = deadline - time.monotonic()
             if left <= 0:
@@ -450,6 +452,16 @@ class Executions:
 
     def _row(self, execution_id: str) -> Any:
         return self.database.read(lambda c: self._row_in(c, execution_id))
+
+    @staticmethod
+    def _state_of(execution_id: str) -> Callable[[Connection], str]:
+        def read(connection: Connection) -> str:
+            found = queries.state(connection, execution_id)
+            if found is None:
+                raise NotFound(f"execution '{execution_id}' does not exist")
+            return found
+
+        return read
 
     @staticmethod
     def _row_in(connection: Connection, execution_id: str) -> Any:

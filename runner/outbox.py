@@ -62,7 +62,13 @@ class OutboxLoop:
         for message in messages:
             if self._stop.is_set():
                 break
-            self._effects.handle(message)
+            try:
+                self._effects.handle(message)
+            except Unavailable:
+                raise
+            except Exception:
+                # It stays claimed until its hold ends, and comes again beside the others.
+                log.exception("message %d failed, going on", message.id, extra={"action": "outbox_failed"})
         return len(messages)
 
     def _any(self, now: object) -> bool:

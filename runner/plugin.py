@@ -133,6 +133,10 @@ class World(Protocol):
 
     def kv_keys(self, namespace: str, prefix: str | None) -> list[str]: ...
 
+    def kv_purge(self, filters: Mapping[str, Any]) -> int:
+        """Remove expired keys, all keys or old versions; ``filters`` are the properties of ``kv.PurgeKV``."""
+        ...
+
     def may_read(self, uri: str) -> bool:
         """Whether the claim's flow may read a file of another execution (``flows.md`` 9.5)."""
         ...

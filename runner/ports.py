@@ -199,17 +199,18 @@ class ExecutionPorts(FlowPorts):
                 .limit(MOST_ERRORS)
             ).all()
         )
+        lines: list[Any] = [*rows, *(line for line in self._place.unwritten if line.level >= 50)]
         return [
             {
-                "taskId": row.task_id,
-                "taskRunId": row.task_run_id,
-                "attemptNumber": row.attempt,
-                "message": row.message,
-                "timestamp": row.at.isoformat(),
-                "level": NAMES[row.level],
-                "executionId": row.execution_id,
+                "taskId": line.task_id,
+                "taskRunId": line.task_run_id,
+                "attemptNumber": line.attempt,
+                "message": line.message,
+                "timestamp": line.at.isoformat(),
+                "level": NAMES[line.level],
+                "executionId": line.execution_id,
             }
-            for row in rows
+            for line in lines[:MOST_ERRORS]
         ]
 
     def tasks_with_state(self, state: str) -> list[dict[str, object]]:

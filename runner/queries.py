@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 from namespaces.errors import BadRequest
 from namespaces.filters import Filters, Page, ordered, total, where
 from namespaces.store.base import to_micros
+from namespaces.store.statements import Query
 from runner import queries_shapes as shapes
 from runner.queries_filters import EXECUTION_SORT, execution_fields, ordinary
 from runner.queries_logs import (
@@ -51,6 +52,7 @@ __all__ = [
     "runs_with_outputs",
     "search_executions",
     "search_logs",
+    "state",
     "states",
     "task_runs",
     "version",
@@ -115,12 +117,15 @@ _RUN = (
 )
 
 
-_BY_ID = sa.select(*_EXECUTION).where(_e.id == sa.bindparam("id"))
-_RUNS_BY_EXECUTION = sa.select(*_RUN).where(_r.execution_id == sa.bindparam("id")).order_by(_r.sequence)
-_HEAD = sa.select(_e.id, _e.namespace, _e.flow_id, _e.revision, _e.state, _e.kind, _e.finished, _e.version).where(
-    _e.id == sa.bindparam("id")
+_BY_ID = Query(sa.select(*_EXECUTION).where(_e.id == sa.bindparam("k_id")))
+_RUNS_BY_EXECUTION = Query(sa.select(*_RUN).where(_r.execution_id == sa.bindparam("k_id")).order_by(_r.sequence))
+_HEAD = Query(
+    sa.select(_e.id, _e.namespace, _e.flow_id, _e.revision, _e.state, _e.kind, _e.finished, _e.version).where(
+        _e.id == sa.bindparam("k_id")
+    )
 )
-_VERSION = sa.select(_e.version, _e.finished).where(_e.id == sa.bindparam("id"))
+_VERSION = Query(sa.select(_e.version, _e.finished).where(_e.id == sa.bindparam("k_id")))
+_STATE = Query(sa.select(_e.state).where(_e.id == sa.bindparam("k_id")))
 
 
 def execution(
@@ -137,7 +142,7 @@ def execution(
     ``load`` reads outputs that were too large for the row. ``rewind`` shows the states as they were when the
     execution last entered that state: what an action decided, however far things have gone since.
     """
-    row = connection.execute(_BY_ID, {"id": execution_id}).one_or_none()
+    row = _BY_ID.one_or_none(connection, k_id=execution_id)
     if row is None:
         return None
     micros = to_micros(now)
@@ -145,7 +150,7 @@ def execution(
         return _rewound(connection, row, rewind, micros, load)
     runs = None
     if not light:
-        found = connection.execute(_RUNS_BY_EXECUTION, {"id": execution_id}).all()
+        found = _RUNS_BY_EXECUTION.all(connection, k_id=execution_id)
         runs = [shapes.task_run(run, row.namespace, row.flow_id, micros, load) for run in found]
     return shapes.execution(row, runs, micros)
 
@@ -154,7 +159,7 @@ def _rewound(connection: Connection, row: Any, state: str, micros: int, load: Lo
     until = shapes.last_entered(row.history, state)
     runs = [
         shapes.task_run(run, row.namespace, row.flow_id, micros, load, until=until)
-        for run in connection.execute(_RUNS_BY_EXECUTION, {"id": row.id}).all()
+        for run in _RUNS_BY_EXECUTION.all(connection, k_id=row.id)
         if until is None or shapes.began(run.history) <= until
     ]
     return shapes.execution(row, runs, micros, until=until)
@@ -162,13 +167,19 @@ def _rewound(connection: Connection, row: Any, state: str, micros: int, load: Lo
 
 def head(connection: Connection, execution_id: str) -> Any:
     """``(id, namespace, flow_id, revision, state, kind, finished, version)`` of one execution, None when unknown."""
-    return connection.execute(_HEAD, {"id": execution_id}).one_or_none()
+    return _HEAD.one_or_none(connection, k_id=execution_id)
 
 
 def version(connection: Connection, execution_id: str) -> tuple[int, bool] | None:
     """(version, finished): what a stream watches. The version rises with every change of the execution."""
-    row = connection.execute(_VERSION, {"id": execution_id}).one_or_none()
+    row = _VERSION.one_or_none(connection, k_id=execution_id)
     return None if row is None else (row.version, bool(row.finished))
+
+
+def state(connection: Connection, execution_id: str) -> str | None:
+    """The state of one execution, None when unknown."""
+    found: str | None = _STATE.scalar(connection, k_id=execution_id)
+    return found
 
 
 def states(connection: Connection, ids: Sequence[str]) -> dict[str, str]:

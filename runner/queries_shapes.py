@@ -105,8 +105,32 @@ def trigger(raw: str | None) -> dict[str, Any] | None:
     return {key: item for key, item in value.items() if not key.startswith("_") and item is not None}
 
 
+_NOT_READABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError)
+"""What a stored value of a wrong shape may raise here: one such row must not empty the page it is on (R20)."""
+
+
 def execution(row: Any, runs: list[dict[str, Any]] | None, now: int, until: int | None = None) -> dict[str, Any]:
-    """One execution; ``runs`` None leaves ``taskRunList`` out."""
+    """One execution; ``runs`` None leaves ``taskRunList`` out. An unreadable row is shown as far as it goes."""
+    try:
+        return _execution(row, runs, now, until)
+    except _NOT_READABLE as error:
+        shape: dict[str, Any] = {
+            "id": row.id,
+            "tenantId": TENANT,
+            "namespace": row.namespace,
+            "flowId": row.flow_id,
+            "flowRevision": row.revision,
+            "labels": [],
+            "state": {"current": row.state, "histories": [], "startDate": instant(row.created_at)},
+            "originalId": row.original_id,
+            "deleted": False,
+            "metadata": {"attemptNumber": row.attempt_number, "originalCreatedDate": instant(row.created_at)},
+            "error": {"message": f"a stored value of this execution cannot be read: {error}"},
+        }
+        return shape if runs is None else shape | {"taskRunList": runs}
+
+
+def _execution(row: Any, runs: list[dict[str, Any]] | None, now: int, until: int | None) -> dict[str, Any]:
     history = orjson.loads(row.history) if row.history else []
     created = row.original_created_at or row.created_at
     shape: dict[str, Any] = {
@@ -171,6 +195,24 @@ def task_run(
     row: Any, namespace: str, flow_id: str, now: int, load: LoadOutputs | None = None, until: int | None = None
 ) -> dict[str, Any]:
     """One task run; outputs kept elsewhere are read through ``load`` and left out without it."""
+    try:
+        return _task_run(row, namespace, flow_id, now, load, until)
+    except _NOT_READABLE as error:
+        return {
+            "id": row.id,
+            "tenantId": TENANT,
+            "executionId": row.execution_id,
+            "namespace": namespace,
+            "flowId": flow_id,
+            "taskId": row.task_id,
+            "state": {"current": row.state, "histories": []},
+            "error": {"message": f"a stored value of this task run cannot be read: {error}"},
+        }
+
+
+def _task_run(
+    row: Any, namespace: str, flow_id: str, now: int, load: LoadOutputs | None, until: int | None
+) -> dict[str, Any]:
     shape: dict[str, Any] = {
         "id": row.id,
         "tenantId": TENANT,

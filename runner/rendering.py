@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -72,7 +72,9 @@ class Place:
         self.facts = facts
         self.paths = paths
         self.secrets: set[str] = set()
-        self.lookup = Lookup(flow, facts.id, shared.database.read, self.whole_outputs)
+        self.unwritten: Sequence[LogLine] = ()
+        """Log lines of this decision that no table holds yet; ``errorLogs()`` must see them."""
+        self.lookup = Lookup(flow, facts.id, shared.database.read, self.whole_outputs, self.opened)
         self.lookup.paths = dict(paths)
         self._inputs: Mapping[str, Any] | None = None
         self._roots: tuple[Execution, dict[str, Any]] | None = None
@@ -91,6 +93,10 @@ class Place:
 
             with self.shared.storage.open(path_of(row.outputs_uri)) as file:
                 outputs = orjson.loads(file.read())
+        return self.opened(outputs)
+
+    def opened(self, outputs: Any) -> Any:
+        """Outputs with their sealed parts opened (and remembered for masking)."""
         return None if outputs is None else self.shared.vault.unseal(outputs, self.facts.id, self.secrets)
 
     def note(self, run: TaskRun, path: tuple[str, ...]) -> None:
@@ -105,11 +111,17 @@ class Place:
         """All root variables for this task run (or, None, for the execution)."""
         if self._roots is None or self._roots[0] is not value:
             roots = execution_roots(self.flow, value, self.facts, self.inputs(), self.lookup, self.shared.surroundings)
+            if value.outputs is not None:
+                roots["execution"]["outputs"] = self.opened(value.outputs)
             self._roots = (value, roots)
         roots = dict(self._roots[1])
         if run is not None:
             task = self.flow.by_id[run.task_id]
-            roots.update(task_roots(task, run, ancestors_of(value.runs, run), self.shared.clock.now()))
+            ancestors = tuple(
+                replace(one, outputs=self.opened(one.outputs)) if one.outputs else one
+                for one in ancestors_of(value.runs, run)
+            )
+            roots.update(task_roots(task, run, ancestors, self.shared.clock.now()))
         return roots
 
     def renderer(self, value: Execution, run: TaskRun | None) -> Bound:
@@ -133,7 +145,8 @@ class Place:
                 here = here.setdefault(parent, {})
             here[last] = converted
         self.shared.limits.refuse_large(outputs)
-        return outputs
+        sealed: dict[str, Any] = self.sealed(outputs, self.facts.id)
+        return sealed
 
     def run_inline(
         self, value: Execution, run: TaskRun, epoch: int
@@ -191,7 +204,7 @@ class Place:
         for run in runs:
             if run.outputs is None:
                 continue
-            outputs: Any = self._sealed(run.outputs)
+            outputs: Any = self.sealed(run.outputs, self.facts.id)
             text = dump_json(outputs) if may_be_large(outputs) else ""
             if len(text) > self.shared.limits.output_row_bytes:
                 folder = execution_folder(self.flow.namespace, self.flow.id, self.facts.id)
@@ -202,15 +215,15 @@ class Place:
                 kept[run.id] = (outputs, None)
         return kept
 
-    def _sealed(self, outputs: Mapping[str, Any]) -> Any:
-        """Texts that contain a secret are sealed; everything else stays readable."""
+    def sealed(self, outputs: Mapping[str, Any], belongs_to: str) -> Any:
+        """Texts that contain a secret are sealed for that execution; everything else stays readable."""
         secrets = [secret for secret in self.secrets if len(secret) >= 4]
         if not secrets:
             return dict(outputs)
 
         def seal(value: Any) -> Any:
             if isinstance(value, str):
-                return self.shared.vault.seal(value, self.facts.id) if any(s in value for s in secrets) else value
+                return self.shared.vault.seal(value, belongs_to) if any(s in value for s in secrets) else value
             if isinstance(value, Mapping):
                 return {key: seal(item) for key, item in value.items()}
             if isinstance(value, list | tuple):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -39,14 +39,6 @@ MOST_RECOVERIES = 5
 BATCH = 200
 UNBROKEN = timedelta(seconds=15)
 """The judge must itself have seen the database for so long before it calls a worker lost."""
-
-LONG_AGO = datetime.min.replace(tzinfo=UTC)
-
-
-def _since(history: Any) -> datetime:
-    """When a stored history entered its last state."""
-    changes = decode_history(history) if history else ()
-    return changes[-1][1] if changes else LONG_AGO
 
 
 class Reconciler:
@@ -111,8 +103,10 @@ class Reconciler:
         for run_id in self._database.read(lambda c: batches.unheard(c, BATCH)):
             helped += 1
             batches.report(self._executions, run_id)
-        for namespace, flow_id in self._database.read(self._queues):
-            self._driver.released(namespace, flow_id)
+        for execution_id in self._database.read(self._senseless):
+            self._executions.applier.write_off(execution_id, "its state is not one that exists")
+        for namespace, flow_id, oldest in self._database.read(self._queues):
+            self._help(oldest, lambda n=namespace, f=flow_id: self._driver.released(n, f))
         return helped
 
     def _drive_unclaimed(self, before: datetime, *, whole: bool) -> int:
@@ -149,8 +143,14 @@ class Reconciler:
             ).scalar()
         )
         if recoveries is not None and recoveries > MOST_RECOVERIES:
-            event = events.Broken(at=self._clock.now(), reason=f"recovery_exhausted: {reason}")
-            self._executions.apply(execution_id, event)
+            reason = f"recovery_exhausted: {reason}"
+            try:
+                self._executions.apply(execution_id, events.Broken(at=self._clock.now(), reason=reason))
+            except Unavailable:
+                raise
+            except Exception:
+                log.exception("execution %s cannot be failed", execution_id, extra={"action": "rescue_failed"})
+                self._executions.applier.write_off(execution_id, reason)
 
     @staticmethod
     def _not_begun(connection: Connection, before: datetime) -> list[str]:
@@ -197,7 +197,9 @@ class Reconciler:
             .limit(BATCH)
         )
         rows = connection.execute(waiting).all()
-        old = [row.execution_id for row in rows if _since(row.one) <= before or _since(row.other) <= before]
+        old = [
+            row.execution_id for row in rows if _changed_before(row.one, before) or _changed_before(row.other, before)
+        ]
         return old, rows[-1].execution_id if len(rows) == BATCH else ""
 
     @staticmethod
@@ -263,7 +265,7 @@ class Reconciler:
             .where(execution_table.c.state == State.KILLING.value)
             .limit(BATCH)
         )
-        return [row.id for row in rows if _since(row.history) <= before]
+        return [row.id for row in rows if _changed_before(row.history, before)]
 
     def _force_kill(self, execution_id: str) -> None:
         """The workers do not answer: send the kill again, and give up on attempts without a living worker."""
@@ -281,6 +283,9 @@ class Reconciler:
                 )
             ).all()
         )
+        if all(row.worker_id is None for row in runs):
+            # Nobody holds anything: deciding once more ends what is left, or tells why it cannot.
+            self._executions.apply(execution_id, events.Kill(at=self._clock.now(), cascade=True))
         for row in runs:
             if row.worker_id in alive:
                 self._dispatch.kill(row.id, row.epoch)
@@ -293,11 +298,45 @@ class Reconciler:
                 )
 
     @staticmethod
-    def _queues(connection: Connection) -> list[tuple[str, str]]:
+    def _senseless(connection: Connection) -> list[str]:
+        """Open executions in a state that nobody knows, so that nobody else will ever look at them."""
+        return list(
+            connection.execute(
+                sa.select(execution_table.c.id)
+                .where(execution_table.c.finished.is_(False), execution_table.c.state.not_in(list(State)))
+                .limit(BATCH)
+            ).scalars()
+        )
+
+    @staticmethod
+    def _queues(connection: Connection) -> list[tuple[str, str, str]]:
+        """Flows with a queue, and who is first in it."""
+        first = execution_table.alias()
+        oldest = (
+            sa.select(first.c.id)
+            .where(
+                first.c.namespace == execution_table.c.namespace,
+                first.c.flow_id == execution_table.c.flow_id,
+                first.c.state == State.QUEUED.value,
+            )
+            .order_by(first.c.created_at, first.c.id)
+            .limit(1)
+            .scalar_subquery()
+        )
         rows = connection.execute(
-            sa.select(execution_table.c.namespace, execution_table.c.flow_id)
+            sa.select(execution_table.c.namespace, execution_table.c.flow_id, oldest.label("oldest"))
             .where(execution_table.c.state == State.QUEUED.value)
-            .distinct()
+            .group_by(execution_table.c.namespace, execution_table.c.flow_id)
             .limit(BATCH)
         )
-        return [(row.namespace, row.flow_id) for row in rows]
+        return [(row.namespace, row.flow_id, row.oldest) for row in rows]
+
+
+def _changed_before(stored: Any, before: datetime) -> bool:
+    """Whether a stored history entered its last state by then. One that cannot be read counts as old: whoever looks
+    at it next tells why."""
+    try:
+        changes = decode_history(stored)
+    except (LannerError, ValueError, TypeError):
+        return True
+    return not changes or changes[-1][1] <= before

@@ -8,10 +8,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Index, Text, text
+from sqlalchemy import Column, Index, Text
 from sqlmodel import Field, SQLModel
 
-from namespaces.store.base import Instant, Json, RowId
+from namespaces.store.base import Instant, Json, RowId, partial_index
 
 
 class ExecutionRow(SQLModel, table=True):
@@ -20,30 +20,30 @@ class ExecutionRow(SQLModel, table=True):
         Index("ix_execution_flow", "namespace", "flow_id", "created_at"),
         Index("ix_execution_created", "created_at"),
         Index("ix_execution_state", "state", "created_at"),
-        Index(
+        partial_index(
             "ix_execution_open",
             "namespace",
             "flow_id",
-            sqlite_where=text("finished = 0"),
-            postgresql_where=text("NOT finished"),
+            sqlite="finished = 0",
+            postgresql="NOT finished",
         ),
-        Index(
+        partial_index(
             "ix_execution_parent_run",
             "parent_run_id",
-            sqlite_where=text("parent_run_id IS NOT NULL"),
-            postgresql_where=text("parent_run_id IS NOT NULL"),
+            sqlite="parent_run_id IS NOT NULL",
+            postgresql="parent_run_id IS NOT NULL",
         ),
-        Index(
+        partial_index(
             "ix_execution_trigger",
             "trigger_execution_id",
-            sqlite_where=text("trigger_execution_id IS NOT NULL"),
-            postgresql_where=text("trigger_execution_id IS NOT NULL"),
+            sqlite="trigger_execution_id IS NOT NULL",
+            postgresql="trigger_execution_id IS NOT NULL",
         ),
-        Index(
+        partial_index(
             "ix_execution_replay",
             "parent_id",
-            sqlite_where=text("parent_id IS NOT NULL"),
-            postgresql_where=text("parent_id IS NOT NULL"),
+            sqlite="parent_id IS NOT NULL",
+            postgresql="parent_id IS NOT NULL",
         ),
     )
     id: str = Field(primary_key=True)
@@ -108,18 +108,18 @@ class TaskRunRow(SQLModel, table=True):
         Index("ix_task_run_execution", "execution_id", "sequence"),
         Index("ix_task_run_task", "execution_id", "task_id", "address"),
         Index("ix_task_run_parent", "parent_id"),
-        Index(
+        partial_index(
             "ix_task_run_open",
             "execution_id",
             "state",
-            sqlite_where=text("terminal = 0"),
-            postgresql_where=text("NOT terminal"),
+            sqlite="terminal = 0",
+            postgresql="NOT terminal",
         ),
-        Index(
+        partial_index(
             "ix_task_run_worker",
             "worker_id",
-            sqlite_where=text("worker_id IS NOT NULL"),
-            postgresql_where=text("worker_id IS NOT NULL"),
+            sqlite="worker_id IS NOT NULL",
+            postgresql="worker_id IS NOT NULL",
         ),
     )
     id: str = Field(primary_key=True)
@@ -190,14 +190,14 @@ class LogRow(SQLModel, table=True):
         Index("ix_log_line_execution", "execution_id", "id"),
         Index("ix_log_line_at", "at"),
         Index("ix_log_line_flow", "namespace", "flow_id", "at"),
-        Index(
+        partial_index(
             "uq_log_line_seq",
             "task_run_id",
             "attempt",
             "seq",
             unique=True,
-            sqlite_where=text("seq IS NOT NULL"),
-            postgresql_where=text("seq IS NOT NULL"),
+            sqlite="seq IS NOT NULL",
+            postgresql="seq IS NOT NULL",
         ),
     )
     id: int | None = Field(default=None, sa_column=Column(RowId, primary_key=True, autoincrement=True))

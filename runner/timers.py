@@ -27,6 +27,9 @@ BATCH = 200
 RETRY = timedelta(seconds=5)
 
 
+_COLUMNS = [column for column in timer_table.c if column.name != "payload"]
+
+
 class TimerLoop:
     """Wakes at the earliest due row, at a nudge, or after a second; one bad row never stops the others."""
 
@@ -83,7 +86,7 @@ class TimerLoop:
     def _due(connection: Connection, now: datetime) -> list[Any]:
         return list(
             connection.execute(
-                sa.select(timer_table).where(timer_table.c.due_at <= now).order_by(timer_table.c.due_at).limit(BATCH)
+                sa.select(*_COLUMNS).where(timer_table.c.due_at <= now).order_by(timer_table.c.due_at).limit(BATCH)
             )
         )
 

@@ -10,9 +10,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from namespaces.flows.model import Flow
+from namespaces.errors import CorruptRow
+from namespaces.flows.model import Flow, LoopUntil
+from namespaces.store.base import Unreadable
+from namespaces.store.statements import Query
 from runner import rows
 from runner.engine.events import AnyEvent, Needs, Started, needs
+from runner.engine.states import State
 from runner.engine.values import Execution, TaskRun
 from runner.rows import execution_table, run_table
 
@@ -78,9 +82,14 @@ def facts(row: Any) -> Facts:
     )
 
 
-ONE_EXECUTION = sa.select(execution_table).where(execution_table.c.id == sa.bindparam("k_id"))
-_ONE_RUN = sa.select(run_table).where(
-    run_table.c.id == sa.bindparam("k_id"), run_table.c.execution_id == sa.bindparam("k_execution")
+ONE_EXECUTION = Query(sa.select(execution_table).where(execution_table.c.id == sa.bindparam("k_id")))
+_ONE_RUN = Query(
+    sa.select(run_table).where(
+        run_table.c.id == sa.bindparam("k_id"), run_table.c.execution_id == sa.bindparam("k_execution")
+    )
+)
+_LIVE_RUNS = Query(
+    sa.select(run_table).where(run_table.c.execution_id == sa.bindparam("k_id"), run_table.c.terminal.is_(False))
 )
 FlowOf = Callable[[Connection, str, str, int], Flow]
 
@@ -92,10 +101,14 @@ def load(
 
     ``flow_of`` gives the flow of the execution's revision: some events may end everything, which the flow tells.
     """
-    row = connection.execute(ONE_EXECUTION, {"k_id": execution_id}).one_or_none()
+    row = ONE_EXECUTION.one_or_none(connection, k_id=execution_id)
     if row is None:
         return None
     flow = flow_of(connection, row.namespace, row.flow_id, row.revision) if flow_of is not None else None
+    # Values that nothing looks at are passed on as they are: an unreadable one must not wait for the first task.
+    for name in ("inputs", "variables", "outputs", "trigger"):
+        if isinstance(getattr(row, name), Unreadable):
+            raise CorruptRow(f"execution '{execution_id}' cannot be read: '{name}' is no JSON")
     wanted: set[str] = set()
     widest = Needs.NOTHING
     for event in events:
@@ -110,6 +123,16 @@ def load(
         if run_id:
             wanted.add(run_id)
     found = _runs(connection, execution_id, widest, wanted)
+    try:
+        return _loaded(row, found)
+    except CorruptRow:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        # Valid JSON of a wrong shape, a state that does not exist: as unreadable as a torn text.
+        raise CorruptRow(f"execution '{execution_id}' cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _loaded(row: Any, found: Iterable[Any]) -> Loaded:
     runs: dict[str, TaskRun] = {}
     paths: dict[str, tuple[str, ...]] = {}
     claimed: dict[str, str | None] = {}
@@ -131,6 +154,17 @@ def load(
     )
 
 
+def waits_for_somebody(connection: Connection, execution_id: str, flow_of: FlowOf) -> bool:
+    """Whether a PAUSED execution needs a person; between two rounds of a LoopUntil it goes on by itself."""
+    row = ONE_EXECUTION.one_or_none(connection, k_id=execution_id)
+    flow = flow_of(connection, row.namespace, row.flow_id, row.revision)
+    query = sa.select(run_table.c.task_id).where(
+        run_table.c.execution_id == execution_id, run_table.c.state == State.PAUSED.value
+    )
+    paused = connection.execute(query).scalars().all()
+    return not paused or not all(isinstance(flow.by_id.get(task_id), LoopUntil) for task_id in paused)
+
+
 def _untouched(row: Any) -> bool:
     """Whether the execution has no task run yet: then there is nothing to load for its start."""
     return not (row.progress or {}).get("created", 0)
@@ -145,14 +179,13 @@ def _runs(connection: Connection, execution_id: str, widest: Needs, wanted: set[
         )
     found: dict[str, Any] = {}
     if widest is Needs.LIVE:
-        live = sa.select(run_table).where(run_table.c.execution_id == execution_id, run_table.c.terminal.is_(False))
-        found.update({row.id: row for row in connection.execute(live)})
+        found.update({row.id: row for row in _LIVE_RUNS.all(connection, k_id=execution_id)})
     # Ancestors are fetched level by level: depth is small, and a plain key lookup beats a recursive query.
     missing = (wanted | {row.parent_id for row in found.values() if row.parent_id}) - found.keys()
     while missing:
         ids = list(missing)
         if len(ids) == 1:
-            one = connection.execute(_ONE_RUN, {"k_id": ids[0], "k_execution": execution_id}).one_or_none()
+            one = _ONE_RUN.one_or_none(connection, k_id=ids[0], k_execution=execution_id)
             if one is not None:
                 found[one.id] = one
             ids = []

@@ -22,6 +22,7 @@ from namespaces.flows.model import Flow, Trigger
 from namespaces.ids import new_id
 from namespaces.registry import Registry
 from namespaces.store.db import Database
+from namespaces.store.statements import Query
 from namespaces.tables import CounterRow
 from runner import triggerrows, webhookparts
 from runner.executions import Executions
@@ -45,21 +46,20 @@ KEPT = 20_000
 NOT_FOUND = "Not Found: Webhook not found"
 
 
-_GENERATION_AND_OFF = (
+_GENERATION_AND_OFF = Query(
     sa.select(counter_table.c.value, state_table.c.trigger_id)
     .select_from(
         counter_table.outerjoin(
             state_table,
             sa.and_(
                 state_table.c.namespace == sa.bindparam("k_ns"),
-                state_table.c.flow_id == sa.bindparam("k_flow"),
+                state_table.c.flow_id == sa.bindparam("k_id"),
                 state_table.c.disabled.is_(True),
             ),
         )
     )
     .where(counter_table.c.name == "catalog_version")
 )
-"""Built once: building a statement costs more than running it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +153,7 @@ class Webhooks:
 
     def _hooks(self, connection: Connection, namespace: str, flow_id: str) -> tuple[Hooks, frozenset[str]]:
         """The flow's webhooks, and those switched off at run time. One short query when nothing has changed."""
-        rows = connection.execute(_GENERATION_AND_OFF, {"k_ns": namespace, "k_flow": flow_id}).all()
+        rows = _GENERATION_AND_OFF.all(connection, k_ns=namespace, k_id=flow_id)
         generation = int(rows[0].value) if rows else 0
         off = frozenset(row.trigger_id for row in rows if row.trigger_id is not None)
         with self._lock:

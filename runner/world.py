@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
@@ -16,18 +17,20 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from namespaces import files, kv
-from namespaces.blobs import Storage, path_of
-from namespaces.errors import Forbidden, NotFound
+from namespaces.blobs import Storage, execution_folder, path_of
+from namespaces.errors import Forbidden, InvalidInput, NotFound
+from namespaces.flows.moments import read_instant
 from namespaces.secrets import lineage
 from namespaces.tables import NamespaceRow
 from runner import access, batches
 from runner.executions import Executions
 from runner.logs import LEVELS, NAMES
 from runner.rows import execution_table, run_table
-from runner.tables import LogRow
+from runner.tables import LogRow, MetricRow
 from runner.worker.reporter import Claim
 
 log_table = LogRow.__table__  # type: ignore[attr-defined]
+metric_table = MetricRow.__table__  # type: ignore[attr-defined]
 namespace_table = NamespaceRow.__table__  # type: ignore[attr-defined]
 
 BATCH = 500
@@ -36,6 +39,12 @@ Toggle = Callable[[str, str, str, bool], None]
 
 def _count_deleted(delete: sa.Delete, tx: Connection) -> int:
     return tx.execute(delete).rowcount
+
+
+def _next_executions(connection: Connection, *, conditions: list[Any], last: str) -> list[Any]:
+    columns = (execution_table.c.id, execution_table.c.namespace, execution_table.c.flow_id)
+    query = sa.select(*columns).where(*conditions, execution_table.c.id > last)
+    return list(connection.execute(query.order_by(execution_table.c.id).limit(BATCH)).all())
 
 
 class FlowWorld:
@@ -112,6 +121,30 @@ class FlowWorld:
 
     def kv_keys(self, namespace: str, prefix: str | None) -> list[str]:
         return self._database.read(lambda c: kv.keys(c, namespace, prefix=prefix, now=self._now))
+
+    def kv_purge(self, filters: Mapping[str, Any]) -> int:
+        """``filters``: namespaces, namespacePattern, keyPattern, includeChildNamespaces, type, expiredOnly, before,
+        keepAmount. Without namespaces: the flow's own.
+        """
+        named = filters.get("namespaces") or ([] if filters.get("namespacePattern") else [self._namespace])
+        for namespace in named:
+            self._may_write(namespace)
+
+        def chosen(namespace: str, key: str) -> bool:
+            below = filters.get("includeChildNamespaces", True) and any(namespace.startswith(f"{n}.") for n in named)
+            pattern = filters.get("namespacePattern")
+            wanted = namespace in named or below or (pattern and fnmatchcase(namespace, pattern))
+            if not wanted or not fnmatchcase(key, filters.get("keyPattern") or "*"):
+                return False
+            self._may_write(namespace)
+            return True
+
+        if filters.get("type") == "version":
+            before = _instant(filters, "before")
+            keep = filters.get("keepAmount")
+            return self._database.write(lambda tx: kv.purge_versions(tx, chosen, before=before, keep=keep))
+        expired_only = bool(filters.get("expiredOnly", True))
+        return self._database.write(lambda tx: kv.purge_keys(tx, chosen, expired_only=expired_only, now=self._now))
 
     # ------------------------------------------------------------------ files
 
@@ -235,40 +268,39 @@ class FlowWorld:
                 return total
 
     def purge_executions(self, filters: Mapping[str, Any]) -> dict[str, int]:
-        """Remove terminal executions with what belongs to them.
+        """Remove terminal executions with what belongs to them; how many ``executions, logs, metrics, storages``.
 
-        ``filters``: as for logs, with states, purgeLog, purgeMetric, purgeStorage.
+        ``filters``: as for logs, with states, purgeExecution, purgeLog, purgeMetric, purgeStorage.
         """
         conditions = self._scope(execution_table, filters, execution_table.c.created_at)
-        conditions.append(execution_table.c.finished.is_(True))
+        conditions += [execution_table.c.finished.is_(True), execution_table.c.id != self._execution_id]
         if filters.get("states"):
             conditions.append(execution_table.c.state.in_(filters["states"]))
-        counts = {"executionsCount": 0, "logsCount": 0, "metricsCount": 0, "storagesCount": 0}
+        whole = bool(filters.get("purgeExecution", True))
+        wanted = {"logs": "purgeLog", "metrics": "purgeMetric", "storages": "purgeStorage"}
+        kinds = {kind: bool(filters.get(name, True)) for kind, name in wanted.items()}
+        counts = dict.fromkeys(("executions", *wanted), 0)
+        last = ""
         while True:
-            ids = self._database.read(
-                lambda c: list(c.execute(sa.select(execution_table.c.id).where(*conditions).limit(BATCH)).scalars())
-            )
-            ids = [found for found in ids if found != self._execution_id]
-            if not ids:
+            found = self._database.read(partial(_next_executions, conditions=conditions, last=last))
+            if not found:
                 return counts
-            for execution_id in ids:
-                counts["logsCount"] += self._count_logs(execution_id) if filters.get("purgeLog", True) else 0
-                self._executions.delete(
-                    execution_id,
-                    logs=bool(filters.get("purgeLog", True)),
-                    metrics=bool(filters.get("purgeMetric", True)),
-                    storage=bool(filters.get("purgeStorage", True)),
-                )
-                counts["executionsCount"] += 1
+            last = found[-1].id
+            for row in found:
+                folder = execution_folder(row.namespace, row.flow_id, row.id)
+                counts["logs"] += self._emptied(log_table, row.id) if kinds["logs"] else 0
+                counts["metrics"] += self._emptied(metric_table, row.id) if kinds["metrics"] else 0
+                counts["storages"] += len(self._storage.delete_prefix(folder)) if kinds["storages"] else 0
+                if whole:
+                    self._executions.delete(
+                        row.id, logs=kinds["logs"], metrics=kinds["metrics"], storage=kinds["storages"]
+                    )
+                    counts["executions"] += 1
 
-    def _count_logs(self, execution_id: str) -> int:
-        return int(
-            self._database.read(
-                lambda c: c.execute(
-                    sa.select(sa.func.count()).select_from(log_table).where(log_table.c.execution_id == execution_id)
-                ).scalar_one()
-            )
-        )
+    def _emptied(self, table: sa.Table, execution_id: str) -> int:
+        """Delete an execution's rows of a table and say how many there were."""
+        delete = sa.delete(table).where(table.c.execution_id == execution_id)
+        return self._database.write(partial(_count_deleted, delete))
 
     def _scope(self, table: Any, filters: Mapping[str, Any], moment: Any) -> list[Any]:
         namespace, flow_id = filters.get("namespace"), filters.get("flowId")
@@ -280,11 +312,7 @@ class FlowWorld:
             conditions.append(
                 sa.or_(table.c.namespace == namespace, table.c.namespace.like(f"{prefix}.%", escape="\\"))
             )
-        if filters.get("startDate") is not None:
-            conditions.append(moment >= filters["startDate"])
-        if filters.get("endDate") is not None:
-            conditions.append(moment <= filters["endDate"])
-        return conditions
+        return [*conditions, *_between(filters, moment)]
 
     def batch_outputs(self, parent_run_id: str, task_id: str) -> list[Any]:
         mine = sa.select(run_table.c.id).where(run_table.c.parent_id == parent_run_id, run_table.c.task_id == task_id)
@@ -301,10 +329,7 @@ class FlowWorld:
         conditions: list[Any] = []
         if filters.get("states"):
             conditions.append(execution_table.c.state.in_(filters["states"]))
-        if filters.get("startDate") is not None:
-            conditions.append(execution_table.c.created_at >= filters["startDate"])
-        if filters.get("endDate") is not None:
-            conditions.append(execution_table.c.created_at <= filters["endDate"])
+        conditions += _between(filters, execution_table.c.created_at)
         if filters.get("namespaces"):
             conditions.append(execution_table.c.namespace.in_(filters["namespaces"]))
         if wanted:
@@ -329,3 +354,23 @@ class FlowWorld:
         for flow in wanted:
             counts.setdefault((flow["namespace"], flow["flowId"]), 0)
         return [{"namespace": ns, "flowId": flow_id, "count": count} for (ns, flow_id), count in counts.items()]
+
+
+def _between(filters: Mapping[str, Any], moment: Any) -> list[Any]:
+    """``startDate`` and ``endDate`` as tasks render them: text with a zone. Raises ``InvalidInput``."""
+    conditions: list[Any] = []
+    for name in ("startDate", "endDate"):
+        read = _instant(filters, name)
+        if read is not None:
+            conditions.append(moment >= read if name == "startDate" else moment <= read)
+    return conditions
+
+
+def _instant(filters: Mapping[str, Any], name: str) -> datetime | None:
+    written = filters.get(name)
+    if written is None or written == "":
+        return None
+    try:
+        return read_instant(written)
+    except ValueError as error:
+        raise InvalidInput(f"{name}: {error}") from error

@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 from namespaces import crash
 from namespaces.errors import Conflict
 from namespaces.store import outbox
+from namespaces.store.statements import Write
 from runner import rows, view
 from runner.engine.effects import DropRuns, StartTimer, StoreValues
 from runner.engine.values import Execution, TaskRun
@@ -76,8 +77,8 @@ def write(tx: Connection, change: Change, *, version: int, now: datetime, topic:
     if change.slot is not None:
         values["slot"] = change.slot
     values["k_id"], values["k_version"] = change.after.id, version
-    done = tx.execute(_UPDATE_EXECUTION_AND_SLOT if change.slot is not None else _UPDATE_EXECUTION, values)
-    if done.rowcount != 1:
+    update = _UPDATE_EXECUTION_AND_SLOT if change.slot is not None else _UPDATE_EXECUTION
+    if update.run(tx, values) != 1:
         raise Stale(f"execution '{change.after.id}' was changed meanwhile")
     for drop in change.dropped:
         _drop(tx, drop)
@@ -110,14 +111,13 @@ _EXECUTION_COLUMNS = (
 )  # fmt: skip
 _WHOSE = (execution_table.c.id == sa.bindparam("k_id"), execution_table.c.version == sa.bindparam("k_version"))
 # Statements of the hot path are built once: building one costs as much as running it.
-_UPDATE_EXECUTION = (
-    sa.update(execution_table).where(*_WHOSE).values({name: sa.bindparam(name) for name in _EXECUTION_COLUMNS})
-)
-_UPDATE_EXECUTION_AND_SLOT = _UPDATE_EXECUTION.values(slot=sa.bindparam("slot"))
-_INSERT_EXECUTION = sa.insert(execution_table)
-_INSERT_RUN = sa.insert(run_table)
-_INSERT_LOG = sa.insert(log_table)
-_INSERT_LABEL = sa.insert(label_table)
+_update = sa.update(execution_table).where(*_WHOSE).values({name: sa.bindparam(name) for name in _EXECUTION_COLUMNS})
+_UPDATE_EXECUTION = Write(_update)
+_UPDATE_EXECUTION_AND_SLOT = Write(_update.values(slot=sa.bindparam("slot")))
+_INSERT_EXECUTION = Write(sa.insert(execution_table))
+_INSERT_RUN = Write(sa.insert(run_table))
+_INSERT_LOG = Write(sa.insert(log_table))
+_INSERT_LABEL = Write(sa.insert(label_table))
 
 
 def timer_values(execution_id: str, timer: StartTimer) -> dict[str, Any]:
@@ -148,16 +148,14 @@ def insert_labels(tx: Connection, executions: Iterable[tuple[str, Sequence[tuple
         for execution_id, labels in executions
         for key, value in dict(reversed(labels)).items()
     ]
-    if values:
-        tx.execute(_INSERT_LABEL, values)
+    _INSERT_LABEL.run_many(tx, values)
 
 
 def write_logs(tx: Connection, lines: Sequence[LogLine]) -> None:
     """Insert log lines; of one attempt's numbered line only the first is kept."""
     plain = [_log_values(line) for line in lines if line.seq is None]
     numbered = [_log_values(line) for line in lines if line.seq is not None]
-    if plain:
-        tx.execute(_INSERT_LOG, plain)
+    _INSERT_LOG.run_many(tx, plain)
     if numbered:
         insert: Any
         if tx.dialect.name == "postgresql":
@@ -207,8 +205,8 @@ def _write_metrics(tx: Connection, change: Change, now: datetime) -> None:
 def _insert_runs(tx: Connection, change: Change) -> None:
     if not change.created:
         return
-    tx.execute(
-        _INSERT_RUN,
+    _INSERT_RUN.run_many(
+        tx,
         [
             {
                 "id": run.id,
@@ -243,7 +241,7 @@ _UPDATE = (
     "outputs_uri",
     "worker_id",
 )
-_update_run = (
+_UPDATE_RUN = Write(
     sa.update(run_table)
     .where(run_table.c.id == sa.bindparam("k_id"))
     .values({name: sa.bindparam(name) for name in _UPDATE})
@@ -252,8 +250,8 @@ _update_run = (
 
 def _update_runs(tx: Connection, change: Change) -> None:
     if change.updated:
-        tx.execute(
-            _update_run,
+        _UPDATE_RUN.run_many(
+            tx,
             [
                 {
                     "k_id": run.id,
@@ -289,6 +287,7 @@ def insert_execution(tx: Connection, values: Mapping[str, Any]) -> None:
 
 
 def insert_executions(tx: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """New execution rows with their labels; all have the same columns."""
-    tx.execute(_INSERT_EXECUTION, [dict(values) for values in rows])
+    """New execution rows with their labels."""
+    for values in rows:
+        _INSERT_EXECUTION.run(tx, values)
     insert_labels(tx, [(values["id"], [(key, value) for key, value in values["labels"]]) for values in rows])

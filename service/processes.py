@@ -31,6 +31,8 @@ ROLES = ("web", "scheduler", "executor", "sync", "worker")
 DRAINS = ("wait", "kill")
 KEPT_VARIABLES = ("LANNER_TEST",)
 PR_SET_DUMPABLE = 4
+COLLECT = (5_000, 10, 10)
+"""Thresholds of the garbage collector: a request makes hundreds of objects, nearly all gone without its help."""
 
 
 def parse_roles(given: Iterable[str]) -> frozenset[str]:
@@ -76,6 +78,7 @@ def serve(
     stop = Stop()
     stop.install()
     with ExitStack() as held:
+        check_roles(settings, roles)
         check_start(settings, held)
         hide_environment(environ, settings.environment_names)
         lanner = _build(settings, roles, environ)
@@ -93,11 +96,23 @@ def serve(
         lanner.start()
         # What exists now lives as long as the process: the collector need not look at it again.
         gc.freeze()
+        gc.set_threshold(*COLLECT)
         gc.enable()
         print(start_block(settings, roles, lanner, server, setup_token), flush=True)
         stop.wait()
         _drain(settings, lanner, server, drain)
     return 0
+
+
+def check_roles(settings: Settings, roles: frozenset[str]) -> None:
+    """Refuse parts that nobody would hear of: without a broker a process runs its own attempts or nobody does."""
+    if settings.dispatch.kind == "inprocess" and ("worker" not in roles or roles == {"worker"}):
+        what = "a worker by itself" if "worker" in roles else f"roles without worker ({', '.join(sorted(roles))})"
+        raise StartRefused(
+            f"{what} cannot work without dispatch.kind: celery: no broker would tell workers of attempts",
+            hint="set dispatch.kind and dispatch.broker_url, or run all roles in one process",
+            code="roles",
+        )
 
 
 def check_start(settings: Settings, held: ExitStack) -> None:

@@ -33,6 +33,7 @@ from runner.ports import ExecutionPorts, FlowPorts, World
 from runner.renderer import Renderer
 from runner.rendering import Rendering
 from runner.rescue import Reconciler
+from runner.scheduler import SchedulerSettings
 from runner.timers import TimerLoop
 from runner.triggering import Triggers, TriggerSettings
 from runner.view import Facts
@@ -104,6 +105,7 @@ class Lanner:
             self.nudges,
             self.rendering,
             trigger_settings(settings),
+            egress=self.egress,
         )
         self.scheduler = self.triggers.scheduler
         self.webhooks = self.triggers.webhooks
@@ -163,6 +165,7 @@ class Lanner:
                 self._stop.append(loop.stop)
         if "scheduler" in self.roles:
             self.scheduler.start()
+            self._stop.append(self.triggers.close)
             self._stop.append(self.scheduler.stop)
         if "sync" in self.roles:
             self.sync.start()
@@ -222,7 +225,9 @@ def trigger_settings(settings: Settings) -> TriggerSettings:
         timezone=settings.server.timezone or host_zone(),
         recover_missed_schedules=settings.recover_missed_schedules,
         webhook_rate=(rate / 60, rate) if rate else None,
+        webhook_body_bytes=settings.limits.webhook_body_bytes,
         log_bad_inputs=settings.trigger_errors == "log",
+        scheduler=SchedulerSettings(idempotency_keys=settings.retention.idempotency_keys),
     )
 
 

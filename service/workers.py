@@ -21,6 +21,7 @@ from runner.worker.reporter import Claim
 from runner.worker.running import Seen, Services, TaskSettings
 from runner.worker.slots import Slots
 from runner.worker.supervisor import Spawner
+from runner.worker.taskrunners import containers
 from runner.world import FlowWorld
 from service.settings import Settings, is_loopback
 
@@ -61,6 +62,7 @@ class Workers:
         )
         self.heartbeat = Heartbeat(lanner.database, lanner.clock, self._fence, worker_id=self.id)
         self._celery: Any = None
+        self._pool: Pool | None = None
         self.dispatch: Dispatch = self._dispatch(settings)
 
     def _dispatch(self, settings: Settings) -> Dispatch:
@@ -80,32 +82,41 @@ class Workers:
             return CeleryDispatch(url, instance)
         from runner.dispatch.inprocess import InProcessDispatch
 
-        return InProcessDispatch(self.runner, Pool(max(settings.subprocesses, 32)))
+        self._pool = Pool(max(settings.subprocesses, 32))
+        return InProcessDispatch(self.runner, self._pool)
 
     def _seen(self, claim: Claim) -> Seen:
         scene = self.reporter.scene(claim)
         variables = scene.variables
-        return Seen(variables=variables, ports=scene.ports(variables), secrets=lambda: scene.secrets)
+        return Seen(
+            variables=variables,
+            ports=scene.ports(variables),
+            secrets=lambda: tuple(scene.secrets),
+            hide=scene.secrets.add,
+        )
 
     def _world(self, claim: Claim) -> World:
         return FlowWorld(self._lanner.executions, self._lanner.toggle_trigger, claim)
 
     def _fence(self) -> None:
         """This worker may be thought dead by now: end everything before its replacement starts."""
-        for run_id, epoch in self.runner.live():
-            self.runner.cancel(run_id, epoch)
+        self.runner.give_back()
 
     def start(self) -> None:
         """Sign in, take over the scripts that an earlier process here left running, then take new work."""
         self.heartbeat.start()
         for number, carry_on in enumerate(self.runner.adopt()):
             threading.Thread(target=carry_on, name=f"adopted-{number}", daemon=True).start()
+        swept = (self.spawner.root, self._lanner.settings.tasks.docker.host or "")
+        threading.Thread(target=containers.sweep, args=swept, name="containers", daemon=True).start()
         if self._celery is not None:
             self._celery.start()
 
     def stop(self, *, drain_s: float, kill: bool) -> None:
         if kill:
-            self._fence()
+            if self._pool is not None:
+                self._pool.close()  # or what is given back would begin here once more
+            self.runner.give_back()
         if self._celery is not None:
             self._celery.stop(drain_s)
         self.dispatch.stop(drain_s)

@@ -104,6 +104,9 @@ def _candidate(situation: Situation, touched: Touched) -> Candidate:
     elif placed.kind not in (Kind.FLOW, Kind.FILE):
         ignored = not problems
         key = ""
+        if ignored:
+            name = touched.path.rpartition("/")[2]
+            problems.append(Problem("", f"{name} is not read by this version", severity=Severity.INFO))
     elif isinstance(content, Parsed):
         ignored = content.empty or (situation.changes.layout is Layout.FLAT and not content.is_flow)
         if ignored:

@@ -23,10 +23,9 @@ from namespaces.store.db import Database
 from sync import requests, store
 from sync.model import GitSource, Webhook
 from sync.signatures import Heard, hear, verify
-from sync.tables import GitDeliveryRow
+from sync.store import delivery_table
 
 log = logging.getLogger("lanner.sync.hooks")
-delivery_table = GitDeliveryRow.__table__  # type: ignore[attr-defined]
 
 MAX_BODY = 5 * 1024 * 1024
 """The face stops reading here too (413)."""

@@ -39,6 +39,8 @@ RENEW_S = 20.0
 MARGIN_S = 10.0
 TICK_S = 1.0
 """So often requests of other processes are looked for."""
+RUNS_KEPT_FOR = timedelta(days=90)
+RUNS_KEPT = 1_000
 BUSY_S = 5.0
 """How long a source is left alone whose lease somebody else holds."""
 GIT_TOPIC = "git"
@@ -284,6 +286,10 @@ class SyncLoop:
             run = self._failed(sync, wish, row, failure)
         else:
             run = self._succeeded(sync, wish, row, outcome)
+        if whole:
+            # Once a day is often enough, and the whole tree is compared once a day.
+            before = tools.clock.now() - RUNS_KEPT_FOR
+            tools.database.write(lambda tx: store.purge_runs(tx, name, before=before, keep=RUNS_KEPT))
         self._nudges.send(GIT_TOPIC)
         if run is not None and run.outcome in ("applied", "degraded"):
             self._nudges.send(CATALOG_TOPIC)

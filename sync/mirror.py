@@ -303,6 +303,16 @@ class Mirror:
         finished = self._local(["rev-list", "--count", "--end-of-options", f"{older}..{newer}"])
         return int(finished.output) if finished.status == 0 else None
 
+    def log(self, objects: Objects, commit: str, path: str, limit: int) -> list[Commit]:
+        """The newest commits up to ``commit`` that changed something below ``path``, newest first."""
+        listed = self._local(
+            ["rev-list", f"--max-count={limit}", "--end-of-options", commit, "--", *([path] if path else [])]
+        )
+        if listed.status != 0:
+            return []
+        oids = listed.output.decode("ascii").split()
+        return [parse_commit(oid, raw) for oid, raw in zip(oids, objects.read(oids), strict=True)]
+
     def authors(self, old: str | None, new: str, path: str, limit: int) -> dict[tuple[str, str], str]:
         """(path below ``path``, blob id) to the newest of ``limit`` commits that brought exactly this content."""
         span = f"{old}..{new}" if old else new

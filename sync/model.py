@@ -266,6 +266,17 @@ class ItemView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One genuine push hook request."""
+
+    delivery_id: str
+    received_at: datetime
+    event: str
+    ref: str
+    result: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SyncRun:
     """One pass over a source that did or decided something."""
 

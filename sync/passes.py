@@ -131,6 +131,15 @@ class SourceSync:
         with mirror.locked():
             mirror.rebuild(id_length)
 
+    def commits(self, limit: int) -> list[Commit]:
+        """The newest commits that were fetched; empty before the first fetch."""
+        mirror = Mirror(self._tools.settings, self.source, self._tools.stop)
+        if not mirror.exists:
+            return []
+        with mirror.objects() as objects:
+            seen = mirror.commit(objects, mirror.in_ref)
+            return mirror.log(objects, seen.id, self.source.path, limit) if seen is not None else []
+
     def dry_run(self, ref: Ref | None) -> Plan:
         """The plan for a ref (None: what the source follows); changes nothing but the mirror."""
         source = replace(self.source, ref=ref) if ref is not None else self.source

@@ -31,7 +31,7 @@ from sync.config import Resolve, parse_sources
 from sync.hooks import HookAnswer, Hooks
 from sync.loop import GIT_TOPIC, SyncLoop
 from sync.mirror import Mirror
-from sync.model import MIB, GitSource, ItemView, Ref, Settings, State, Status, SyncResult, SyncRun
+from sync.model import MIB, Commit, Delivery, GitSource, ItemView, Ref, Settings, State, Status, SyncResult, SyncRun
 from sync.plan import Plan
 from sync.reading import Reader
 from sync.survey import Tools
@@ -253,6 +253,22 @@ class SyncService:
         def work(connection: Connection) -> tuple[SyncResult, ...]:
             store.run_of(connection, run_id)
             return tuple(store.results_of(connection, run_id, limit=limit, offset=offset))
+
+        return self._database.read(work)
+
+    def commits(self, name: str, *, limit: int = 50) -> tuple[Commit, ...]:
+        """The newest commits of the followed ref, newest first. Raises ``NotFound`` and ``SyncFailed``."""
+        sync = self._loop.sync_of(name)
+        if sync is None:
+            raise NotFound(f"there is no Git source '{name}'")
+        return tuple(sync.commits(limit))
+
+    def deliveries(self, name: str, *, limit: int = 50) -> tuple[Delivery, ...]:
+        """The newest push hook deliveries of the last seven days. Raises ``NotFound``."""
+
+        def work(connection: Connection) -> tuple[Delivery, ...]:
+            store.row_of(connection, name)
+            return tuple(store.deliveries_of(connection, name, limit))
 
         return self._database.read(work)
 

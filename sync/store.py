@@ -16,14 +16,15 @@ from namespaces.errors import NotFound, Problem, Severity
 from namespaces.tables import FileRow, FlowRow, RevisionRow
 from sync.inventory import Inventory, Item, Key
 from sync.layouts import Kind
-from sync.model import GitSource, ItemView, State, Status, SyncResult, SyncRun
+from sync.model import Delivery, GitSource, ItemView, State, Status, SyncResult, SyncRun
 from sync.plan import Fact
-from sync.tables import GitHookRow, GitItemRow, GitSourceRow, SyncResultRow, SyncRunRow
+from sync.tables import GitDeliveryRow, GitHookRow, GitItemRow, GitSourceRow, SyncResultRow, SyncRunRow
 
 source_table = GitSourceRow.__table__  # type: ignore[attr-defined]
 item_table = GitItemRow.__table__  # type: ignore[attr-defined]
 run_table = SyncRunRow.__table__  # type: ignore[attr-defined]
 result_table = SyncResultRow.__table__  # type: ignore[attr-defined]
+delivery_table = GitDeliveryRow.__table__  # type: ignore[attr-defined]
 hook_table = GitHookRow.__table__  # type: ignore[attr-defined]
 flow_table = FlowRow.__table__  # type: ignore[attr-defined]
 revision_table = RevisionRow.__table__  # type: ignore[attr-defined]
@@ -329,6 +330,45 @@ def results_of(connection: Connection, run_id: str, *, limit: int = 10_000, offs
         )
         for row in rows
     ]
+
+
+def deliveries_of(connection: Connection, source: str, limit: int) -> list[Delivery]:
+    rows = connection.execute(
+        sa.select(delivery_table)
+        .join(hook_table, hook_table.c.hook_id == delivery_table.c.hook_id)
+        .where(hook_table.c.source == source)
+        .order_by(delivery_table.c.received_at.desc())
+        .limit(limit)
+    )
+    return [
+        Delivery(
+            delivery_id=row.delivery_id, received_at=row.received_at, event=row.event, ref=row.ref, result=row.result
+        )
+        for row in rows
+    ]
+
+
+def purge_runs(tx: Connection, source: str, *, before: datetime, keep: int) -> int:
+    """Remove runs with their results that are older, or not among the newest ``keep``; how many went."""
+    newest = (
+        sa.select(run_table.c.id)
+        .where(run_table.c.source == source)
+        .order_by(run_table.c.started_at.desc(), run_table.c.id.desc())
+        .limit(keep)
+    )
+    old = list(
+        tx.execute(
+            sa.select(run_table.c.id).where(
+                run_table.c.source == source,
+                sa.or_(run_table.c.started_at < before, run_table.c.id.not_in(newest)),
+            )
+        ).scalars()
+    )
+    for start in range(0, len(old), CHUNK):
+        part = old[start : start + CHUNK]
+        tx.execute(sa.delete(result_table).where(result_table.c.run_id.in_(part)))
+        tx.execute(sa.delete(run_table).where(run_table.c.id.in_(part)))
+    return len(old)
 
 
 def insert_run(tx: Connection, run: SyncRun) -> None:

@@ -7,12 +7,17 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from namespaces.clock import ManualClock
 from namespaces.store.db import Database, create_schema, open_database
 from tests.support import services
 from tests.support.gitrepo import GitRepo
+
+# No test asserts a time: a slow machine is not a bug.
+hypothesis.settings.register_profile("lanner", deadline=None)
+hypothesis.settings.load_profile("lanner")
 
 
 def pytest_configure() -> None:

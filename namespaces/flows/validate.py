@@ -32,6 +32,7 @@ def check_flow(scope: Scope, flow: Flow, text: str, *, strict: bool = False) -> 
         check_inputs(findings, flow.inputs, ("inputs",))
     _check_preconditions(findings, flow)
     _check_schedules(findings, flow)
+    _tell_without_effect(scope, flow)
     check_expressions(scope, flow, text, strict=strict)
 
 
@@ -145,6 +146,19 @@ def _check_preconditions(findings: Findings, flow: Flow) -> None:
     repeated = [name for name in dict.fromkeys(ids) if ids.count(name) > 1]
     if repeated:
         findings.error("F007", ("triggers",), f"Duplicate preconditions with id [{', '.join(repeated)}]")
+
+
+def _tell_without_effect(scope: Scope, flow: Flow) -> None:
+    """What is read and kept but not acted upon yet: nobody may rely on it unknowingly."""
+    for name, written in (("quotas", flow.quotas), ("listeners", flow.listeners)):
+        if written:
+            scope.findings.warning("F115", (name,), f"{name} has no effect in this version")
+    cached = [task for task in flow.walk() if getattr(task, "task_cache", None) is not None]
+    if cached:
+        places = dict(reversed(scope.task_ids))
+        for task in cached:
+            path = (*places.get(task.id, ("tasks",)), "taskCache")
+            scope.findings.warning("F115", path, "taskCache has no effect in this version: the task always runs")
 
 
 def _check_schedules(findings: Findings, flow: Flow) -> None:

@@ -13,7 +13,6 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
@@ -24,6 +23,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from namespaces.clock import Clock
 from namespaces.errors import LannerError, Unavailable
 from namespaces.store.base import metadata
+from namespaces.store.statements import raw
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -93,24 +93,24 @@ class SqliteDatabase:
         def connect(writer: bool) -> Callable[[], sqlite3.Connection]:
             def opened() -> sqlite3.Connection:
                 # mode=rw: a file that was removed at run time must not come back empty and silent.
-                raw = sqlite3.connect(
+                made = sqlite3.connect(
                     f"file:{path}?mode={mode if writer else 'rw'}",
                     uri=True,
                     isolation_level=None,
                     check_same_thread=False,
                 )
-                raw.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-                raw.execute("PRAGMA foreign_keys=ON")
-                raw.execute("PRAGMA synchronous=FULL")
-                raw.execute("PRAGMA temp_store=MEMORY")
+                made.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+                made.execute("PRAGMA foreign_keys=ON")
+                made.execute("PRAGMA synchronous=FULL")
+                made.execute("PRAGMA temp_store=MEMORY")
                 if writer:
-                    raw.execute("PRAGMA journal_mode=WAL")
-                    raw.execute("PRAGMA wal_autocheckpoint=2000")
+                    made.execute("PRAGMA journal_mode=WAL")
+                    made.execute("PRAGMA wal_autocheckpoint=2000")
                 else:
                     # Below SQLite 3.51.3 a checkpoint beside the writer can corrupt: only the writer checkpoints.
-                    raw.execute("PRAGMA wal_autocheckpoint=0")
-                    raw.execute("PRAGMA query_only=ON")
-                return raw
+                    made.execute("PRAGMA wal_autocheckpoint=0")
+                    made.execute("PRAGMA query_only=ON")
+                return made
 
             return opened
 
@@ -122,30 +122,45 @@ class SqliteDatabase:
             "sqlite://", creator=connect(False), pool_size=8, max_overflow=120, poolclass=sa.pool.QueuePool, **options
         )
         self._connection = self._writer_engine.connect()
-        self._queue: queue.SimpleQueue[tuple[Work[Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._readers: list[Connection] = []
+        self._queue: queue.SimpleQueue[_Unit | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="lanner-writer", daemon=True)
         self._thread.start()
         self._closed = False
 
     def read(self, work: Work[T]) -> T:
-        with self._reader_engine.connect() as connection:
-            raw = _raw(connection)
-            raw.execute("BEGIN")
-            try:
-                return work(connection)
-            except OperationalError as error:
-                raise Unavailable("the database cannot be read now", hint="try again") from error
-            finally:
-                raw.execute("COMMIT")
+        # Connections are kept here: taking one from SQLAlchemy's pool costs more than most of the queries.
+        try:
+            connection = self._readers.pop()
+        except IndexError:
+            connection = self._reader_engine.connect()
+        below = raw(connection)
+        below.execute("BEGIN")
+        try:
+            return work(connection)
+        except (OperationalError, sqlite3.OperationalError) as error:
+            raise Unavailable("the database cannot be read now", hint="try again") from error
+        finally:
+            # SQLAlchemy rolls back by itself on some errors: a COMMIT then would hide what went wrong.
+            if below.in_transaction:
+                below.execute("COMMIT")
+            if self._closed:
+                connection.close()
+            else:
+                self._readers.append(connection)
 
     def write(self, work: Work[T]) -> T:
         if self._closed:
             raise Unavailable("the database is closed")
         if threading.current_thread() is self._thread:
             raise RuntimeError("write() inside a unit of work: pass the connection on instead")
-        future: Future[T] = Future()
-        self._queue.put((work, future))
-        return future.result()
+        unit = _Unit(work)
+        self._queue.put(unit)
+        unit.done.acquire()
+        if unit.error is not None:
+            raise unit.error
+        result: T = unit.value
+        return result
 
     def close(self) -> None:
         if not self._closed:
@@ -153,6 +168,8 @@ class SqliteDatabase:
             self._queue.put(None)
             self._thread.join()
             self._connection.close()
+            while self._readers:
+                self._readers.pop().close()
             self._writer_engine.dispose()
             self._reader_engine.dispose()
 
@@ -176,44 +193,45 @@ class SqliteDatabase:
             if stop:
                 return
 
-    def _commit(self, batch: list[tuple[Work[Any], Future[Any]]]) -> None:
+    def _commit(self, batch: list[_Unit]) -> None:
         """One transaction for the whole batch, a savepoint for each unit, so that one failure undoes itself alone.
 
         Transactions are driven on the raw connection: these five words a unit are most of what a small write costs.
         """
-        raw = _raw(self._connection)
-        results: list[tuple[Future[Any], Any, BaseException | None]] = []
+        below = raw(self._connection)
         try:
-            raw.execute("BEGIN IMMEDIATE")
-            for work, future in batch:
-                raw.execute("SAVEPOINT unit")
+            below.execute("BEGIN IMMEDIATE")
+            for unit in batch:
+                below.execute("SAVEPOINT unit")
                 try:
-                    value = work(self._connection)
+                    unit.value = unit.work(self._connection)
                 except Exception as error:  # noqa: BLE001 - whatever the unit raises goes to its caller
-                    raw.execute("ROLLBACK TO unit")
-                    results.append((future, None, error))
-                else:
-                    results.append((future, value, None))
-                raw.execute("RELEASE unit")
-            raw.execute("COMMIT")
+                    below.execute("ROLLBACK TO unit")
+                    unit.error = error
+                below.execute("RELEASE unit")
+            below.execute("COMMIT")
         except Exception as error:
             log.exception("commit of %d units of work failed", len(batch), extra={"action": "commit_failed"})
-            if raw.in_transaction:
-                raw.execute("ROLLBACK")
-            failure = Unavailable("the database did not commit", hint="try again with the same key")
-            failure.__cause__ = error
-            results = [(future, None, failure) for _, future in batch]
-        for future, value, problem in results:
-            if problem is None:
-                future.set_result(value)
-            else:
-                future.set_exception(problem)
+            if below.in_transaction:
+                below.execute("ROLLBACK")
+            for unit in batch:
+                unit.error = Unavailable("the database did not commit", hint="try again with the same key")
+                unit.error.__cause__ = error
+        for unit in batch:
+            unit.done.release()
 
 
-def _raw(connection: Connection) -> sqlite3.Connection:
-    raw = connection.connection.dbapi_connection
-    assert isinstance(raw, sqlite3.Connection)
-    return raw
+class _Unit:
+    """A unit of work on its way through the writer thread. A lock is the lightest thing to wait for."""
+
+    __slots__ = ("done", "error", "value", "work")
+
+    def __init__(self, work: Work[Any]) -> None:
+        self.work = work
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.done = threading.Lock()
+        self.done.acquire()
 
 
 class PostgresDatabase:
@@ -225,6 +243,7 @@ class PostgresDatabase:
             url, pool_size=10, max_overflow=40, pool_pre_ping=True, isolation_level="READ COMMITTED"
         )
         self._closed = False
+        sa.event.listen(self._engine, "connect", _take_any_text)
         self._snapshots = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
     def read(self, work: Work[T]) -> T:
@@ -245,13 +264,39 @@ class PostgresDatabase:
                 with engine.begin() as connection:
                     return work(connection)
             except DBAPIError as error:
-                if not _worth_another_try(error):
+                met = getattr(error.orig, "sqlstate", None) == _UNIQUE_VIOLATION
+                if not met and not _worth_another_try(error):
                     raise
                 if attempt == RETRIES - 1:
+                    if met:
+                        raise
                     raise Unavailable("the database cannot be reached now", hint="try again") from error
                 # Jitter, so that those who met once do not meet again; never on SQLite, which has one writer.
                 time.sleep(random.uniform(0.01, 0.05) * 2**attempt)  # noqa: S311
         raise AssertionError("unreachable")
+
+
+_UNIQUE_VIOLATION = "23505"
+"""Two looked, both found nothing, both inserted: at the next try the second one sees the first one's row."""
+
+
+def _take_any_text(connection: Any, _record: object) -> None:
+    """PostgreSQL has no NUL in texts and UTF-8 no lone surrogates, but scripts print them and callers send them.
+
+    They are stored as the signs ␀ and ?: a log line must not be lost, nor a search fail, for a character.
+    """
+    from psycopg.types.string import StrDumperUnknown
+
+    class AnyText(StrDumperUnknown):
+        def dump(self, obj: str) -> Any:
+            if "\0" in obj:
+                obj = obj.replace("\0", "\u2400")
+            try:
+                return super().dump(obj)
+            except UnicodeEncodeError:
+                return obj.encode(self._encoding, "replace")
+
+    connection.adapters.register_dumper(str, AnyText)
 
 
 def _worth_another_try(error: DBAPIError) -> bool:

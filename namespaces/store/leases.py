@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from namespaces.errors import Conflict
+from namespaces.store.base import Unreadable
 from namespaces.tables import LeaseRow
 
 table = LeaseRow.__table__  # type: ignore[attr-defined]
@@ -54,9 +55,9 @@ def this_process() -> dict[str, str]:
     return {"host": socket.gethostname(), "boot": boot_id(), "pid": str(pid), "start": process_start(pid)}
 
 
-def is_dead(process: dict[str, str] | None) -> bool:
+def is_dead(process: dict[str, str] | Unreadable | None) -> bool:
     """Whether the process certainly no longer exists: only knowable on the same host."""
-    if not process or not process.get("start"):
+    if isinstance(process, Unreadable) or not process or not process.get("start"):
         return False
     if process.get("host") != socket.gethostname():
         return False

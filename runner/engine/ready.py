@@ -29,6 +29,14 @@ def ready(flow: Flow, execution: Execution) -> tuple[Waiting, ...]:
     return tuple(effect for effect in found if effect is not None)
 
 
+def strangers(flow: Flow, execution: Execution) -> tuple[str, ...]:
+    """Tasks of waiting task runs that the flow does not have, in an execution that could still run them."""
+    if execution.finished or execution.state in BEFORE_THE_GATE:
+        return ()
+    waiting = (run.task_id for run in execution.runs.values() if run.state in _WAITING)
+    return tuple(task_id for task_id in waiting if task_id not in flow.by_id)
+
+
 def _held(run: TaskRun, held: bool) -> bool:
     """Whether the resume will begin this task run: one that runs again, or whose retry came due meanwhile."""
     failed = bool(run.attempts) and run.attempts[-1].state is State.FAILED

@@ -1,4 +1,4 @@
-"""Tasks of the KV store: Set, Get, GetKeys, Delete. The store, and its types, are behind ``World``."""
+"""Tasks of the KV store: Set, Get, GetKeys, Delete, PurgeKV. The store, and its types, are behind ``World``."""
 
 from __future__ import annotations
 
@@ -50,9 +50,30 @@ def delete(context: RunContext, task: types.KvDelete) -> Output:
     return Output(values={"deleted": deleted})
 
 
+def purge(context: RunContext, task: types.PurgeKV) -> Output:
+    if task.namespaces and task.namespace_pattern:
+        raise RunFailed("`namespaces` and `namespacePattern` exclude each other")
+    behavior = task.behavior
+    expired_only = task.expired_only if task.expired_only is not None else behavior is None or behavior.expired_only
+    size = context.world.kv_purge(
+        {
+            "namespaces": task.namespaces,
+            "namespacePattern": task.namespace_pattern,
+            "keyPattern": task.key_pattern,
+            "includeChildNamespaces": task.include_child_namespaces,
+            "type": behavior.type if behavior else "key",
+            "expiredOnly": expired_only,
+            "before": behavior.before if behavior else None,
+            "keepAmount": behavior.keep_amount if behavior else None,
+        }
+    )
+    return Output(values={"size": size})
+
+
 TASKS = {
     CORE + "kv.Set": Implementation(run=put, raw=frozenset({"value"})),
     CORE + "kv.Get": Implementation(run=get),
     CORE + "kv.GetKeys": Implementation(run=keys),
     CORE + "kv.Delete": Implementation(run=delete),
+    CORE + "kv.PurgeKV": Implementation(run=purge),
 }

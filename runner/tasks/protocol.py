@@ -49,7 +49,7 @@ class Reading:
 
     def _protocol(self, text: str, at: datetime) -> None:
         try:
-            said = json.loads(text[2:-2], parse_constant=_refuse)
+            said = _storable(json.loads(text[2:-2], parse_constant=_refuse))
         except (ValueError, RecursionError) as error:
             self._say("WARN", f"Invalid outputs '{text[:200]}': {error}", at)
             return
@@ -73,6 +73,16 @@ class Reading:
 
 def _refuse(word: str) -> Any:
     raise ValueError(f"{word} is not JSON")
+
+
+def _storable(said: Any) -> Any:
+    """JSON may escape half a character (a lone surrogate), which no database and no file takes: it becomes ``?``."""
+    text = json.dumps(said, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.loads(text.encode("utf-8", "replace"))
+    return said
 
 
 def _entries(value: Any) -> list[Any]:

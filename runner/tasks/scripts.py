@@ -23,7 +23,8 @@ from runner.tasks.python_head import with_head
 from runner.worker.loglines import FLUSH_S
 from runner.worker.running import Running
 from runner.worker.supervisor import Script, ScriptResult, ScriptSpec
-from runner.worker.taskrunners.choice import Choice, choose
+from runner.worker.taskrunners import containers
+from runner.worker.taskrunners.choice import DOCKER, Choice, choose
 
 if TYPE_CHECKING:
     from namespaces.flows.types.tasks_scripts import ScriptProperties
@@ -57,8 +58,10 @@ def prepare(context: Running) -> None:
 class _Preparation:
     """One script on its way from properties to a process."""
 
-    def __init__(self, context: Running, task: ScriptProperties) -> None:
+    def __init__(self, context: Running, task: ScriptProperties, *, contained: bool) -> None:
         self.context = context
+        self.contained = contained
+        """In a container: programs and their places are the image's, not this host's."""
         self.task = task
         self.language_name = type(task).language
         self.language: Language = LANGUAGES[self.language_name]
@@ -77,7 +80,9 @@ class _Preparation:
         elif not self.language.command:
             argv = self.through_shell(shell, [*before, self.localised(script)])
         else:
-            command = [program(self.language, env["PATH"]), *self.language.command[1:]]
+            command = list(self.language.command)
+            if not self.contained:
+                command[0] = program(self.language, env["PATH"])
             file = self.script_file(self.localised(script))
             before = [*self.dependencies(env, command), *before]
             plain = not before and tuple(shell) == DEFAULT_INTERPRETER
@@ -86,11 +91,13 @@ class _Preparation:
         return argv, env
 
     def through_shell(self, shell: list[str], lines: list[str]) -> list[str]:
-        """One shell process for all lines."""
+        """One shell process for all lines. Secrets go by file: everybody on this machine may read arguments."""
         text = "\n".join([*([fail_fast_line(shell)] if self.task.fail_fast else []), *lines])
-        if len(text.encode()) < LONGEST_ARGUMENT:
+        takes_file = shell[-1] in ("-c", "-Command")
+        secret = takes_file and any(secret in text for secret in self.context.masker.secrets)
+        if len(text.encode()) < LONGEST_ARGUMENT and not secret:
             return [*shell, text]
-        if shell[-1] not in ("-c", "-Command"):
+        if not takes_file:
             raise RunFailed(f"the commands are longer than {LONGEST_ARGUMENT} bytes", code="script_too_long")
         return [*shell[:-1], self.helper_file(LANGUAGES["shell"].extension, text)]
 
@@ -116,7 +123,11 @@ class _Preparation:
             return []
         target = self.context.home / "packages"
         env["PYTHONPATH"] = f"{target}{os.pathsep}{env['PYTHONPATH']}" if env.get("PYTHONPATH") else str(target)
-        uv = shutil.which("uv", path=env["PATH"]) if self.task.package_manager == "UV" else None  # type: ignore[attr-defined]
+        uv = None
+        if self.contained:
+            target.mkdir(mode=0o700, exist_ok=True)
+        elif self.task.package_manager == "UV":  # type: ignore[attr-defined]
+            uv = shutil.which("uv", path=env["PATH"])
         if uv:
             options = ["--quiet", "--python", command[0], "--target", str(target)]
             return [_quoted([uv, "pip", "install", *options, *wanted])]
@@ -128,10 +139,16 @@ class _Preparation:
         temporary = context.home / "tmp"
         temporary.mkdir(mode=0o700, exist_ok=True)
         inherited = {name: os.environ[name] for name in context.services.settings.inherit_env if name in os.environ}
-        env = {
+        host = {
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": os.environ.get("HOME", "/"),
             "LANG": os.environ.get("LANG", "C.UTF-8"),
+        }
+        if self.contained:
+            inherited = {name: value for name, value in inherited.items() if name not in host}
+            host = {}
+        env = {
+            **host,
             "TMPDIR": str(temporary),
             "WORKING_DIR": str(self.folder),
             **({"TZ": os.environ["TZ"]} if "TZ" in os.environ else {}),
@@ -169,20 +186,30 @@ class _Preparation:
 
 def run(context: Running, task: ScriptProperties) -> Output:
     """Prepare, run and collect one script."""
-    image = task.container_image
-    choice = choose(task.task_runner, task.runner, image, context.services.settings)
+    older = context.render(task.docker) if task.docker else None
+    image = task.container_image or (older or {}).get("image")
+    choice = choose(task.task_runner, task.runner, image, context.services.settings, older)
+    contained = choice.type == DOCKER
+    if contained:
+        image = image or type(task).image
+        options = containers.read_options(task.task_runner or older)
+        containers.check_allowed(context, options)
     _announce(context, choice, image)
     folder = context.working_dir
     files.place_namespace_files(context, task.namespace_files, folder)
     files.place_input_files(context, task.input_files, folder)
-    preparation = _Preparation(context, task)
+    preparation = _Preparation(context, task, contained=contained)
     argv, env = preparation.argv_and_env()
+    ran: dict[str, Any] = {"type": choice.type, "reason": choice.reason}
+    if contained:
+        argv, env = containers.client_of(context, choice, options, str(image), argv, env)
+        ran.update(engine=choice.engine, image=image)
     after = {
         "patterns": list(task.output_files or ()),
         "folder": str(folder),
         "helpers": preparation.helpers,
         "outputDir": context.variables.get("outputDir"),
-        "runner": {"type": choice.type, "reason": choice.reason},
+        "runner": ran,
         "secrets": sorted(context.masker.secrets),
         "block": context.block,
     }
@@ -215,7 +242,8 @@ def _announce(context: Running, choice: Choice, image: str | None) -> None:
     if choice.warn:
         context.log("WARN", f"containerImage {image} is ignored: {name} task runner, {choice.reason}")
     else:
-        context.log("DEBUG", f"{name} task runner: {choice.reason}")
+        where = f", image {image}" if choice.engine else ""
+        context.log("DEBUG", f"{name} task runner: {choice.reason}{where}")
 
 
 def _finish(context: Running, script: Script, after: Mapping[str, Any]) -> Output:
@@ -245,7 +273,10 @@ def _finish(context: Running, script: Script, after: Mapping[str, Any]) -> Outpu
     script.follow(reading.frames, idle, ready=lambda: logs.backlog < _READY_BELOW)
     result = script.result()
     context.metrics.extend(reading.metrics)
-    info: dict[str, Any] = {"taskRunner": after["runner"], "isolation": result.isolation}
+    engine = after["runner"].get("engine")
+    info: dict[str, Any] = {"taskRunner": after["runner"], "isolation": "container" if engine else result.isolation}
+    if engine and (result.reason != "exit" or result.signal):
+        containers.remove_left(engine, script.folder)
     if result.code is not None:
         info["exitCode"] = result.code
     context.info.update(info)
@@ -262,6 +293,8 @@ def _finish(context: Running, script: Script, after: Mapping[str, Any]) -> Outpu
     except RunFailed as error:
         error.outputs = outputs
         raise
+    if result.reason == "exit" and engine and (failed := containers.failure(script.folder)):
+        raise RunFailed(failed[1], outputs=outputs, code=failed[0])
     _raise_for(result, outputs)
     return Output(values=outputs)
 

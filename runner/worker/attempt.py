@@ -62,6 +62,8 @@ class Live:
         self.claim = claim
         self.cancelled = threading.Event()
         self.killed = False
+        self.given_back = False
+        """Ended for the worker's sake, not the execution's: to be run again elsewhere."""
         self.timed_out = False
         self.lock = threading.Lock()
         self.reported = False
@@ -125,6 +127,15 @@ class AttemptRunner:
         live.interrupt()
         self._give_up_later(live)
         return True
+
+    def give_back(self) -> None:
+        """End every attempt here because this worker ends: ``onWorkerLost`` says what becomes of them."""
+        for key in self.live():
+            with self._lock:
+                live = self._live.get(key)
+            if live is not None:
+                live.given_back = True
+                self.cancel(*key)
 
     def live(self) -> list[tuple[str, int]]:
         """The attempts at work here."""
@@ -355,6 +366,9 @@ class AttemptRunner:
         claim = live.claim
         if outcome.lost:
             self.deliver_lost(claim, outcome.error or "its supervisor is gone")
+            return
+        if live.given_back and outcome.state is State.KILLED:
+            self.deliver_lost(claim, "its worker was stopped")
             return
         info = {"workerId": self.worker_id, **outcome.info}
         if running is not None and claim.task.log_to_file:

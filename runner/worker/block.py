@@ -196,7 +196,7 @@ class _Block:
             if not self.live.killed:
                 error = self.runner.failed(self.sink, self.masker, failure).error
         self.runner.drain(self.sink)
-        if self.live.first_to_report():
+        if self.live.first_to_report() and not self.handed_back(own):
             event = BlockFinished(
                 at=self.services.clock.now(),
                 task_run_id=self.claim.task_run.id,
@@ -212,6 +212,13 @@ class _Block:
         while self.spent:
             self.spent.pop().clean_up()
         remove_folder(self.state.folder)
+
+    def handed_back(self, own: State) -> bool:
+        """Whether it ended for its worker's sake, which is told instead of an end."""
+        if not self.live.given_back or own is not State.KILLED:
+            return False
+        self.runner.deliver_lost(self.claim, "its worker was stopped")
+        return True
 
     def prepare(self, context: Running) -> None:
         written = self.task.properties

@@ -75,10 +75,15 @@ class Pool:
     def busy(self) -> int:
         return len(self._busy)
 
-    def stop(self, timeout_s: float) -> bool:
-        """Take nothing more, drop what waits, wait for what runs; whether all of it ended in time."""
+    def close(self) -> None:
+        """Take nothing more and drop what waits; what runs goes on."""
         with self._changed:
             self._stopping = True
             self._waiting.clear()
             self._changed.notify_all()
+
+    def stop(self, timeout_s: float) -> bool:
+        """Close, and wait for what runs; whether all of it ended in time."""
+        self.close()
+        with self._changed:
             return self._changed.wait_for(lambda: not self._busy, timeout_s)

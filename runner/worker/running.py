@@ -44,11 +44,15 @@ class Renderer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What expressions of one attempt see. ``secrets`` gives every secret text handed out so far."""
+    """What expressions of one attempt see.
+
+    ``secrets`` gives every secret text handed out so far; ``hide`` adds a text to them.
+    """
 
     variables: Mapping[str, Any]
     ports: Ports
     secrets: Callable[[], Iterable[str]] = tuple
+    hide: Callable[[str], object] = str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,9 +166,7 @@ class Running:
     def hide(self, text: str) -> None:
         """Treat this text as a secret from now on: masked in what is written, sealed where it is kept."""
         self.masker.add([text])
-        known = self.seen.secrets()
-        if isinstance(known, set):
-            known.add(text)
+        self.seen.hide(text)
 
     def properties(self, implementation: Implementation, task_type: type[PluginType] | None) -> Any:
         """The task's own properties, rendered and converted; the plain map when no class declares them."""

@@ -94,12 +94,16 @@ class Gate:
     def _only_own_pages(self) -> None:
         """Without a login the browser is the only door for strangers: another site's page, or a rebound name.
 
-        What no browser sent (no ``Origin``, no ``Sec-Fetch-Site``) is not looked at.
+        A page under a rebound name reads with neither ``Origin`` nor ``Sec-Fetch-Site`` (browsers leave the latter out
+        over plain HTTP), so the name is looked at whoever asks.
         """
-        if "Origin" not in request.headers and "Sec-Fetch-Site" not in request.headers:
-            return
-        if (urlsplit(f"//{request.host}").hostname or "") not in self._own_hosts:
-            raise Forbidden(f"pages of '{request.host}' are not served by this host", code="foreign_host")
+        host = urlsplit(f"//{request.host}").hostname or ""
+        if host not in self._own_hosts and not is_loopback(host):
+            raise Forbidden(
+                f"'{request.host}' is not a name of this server",
+                code="foreign_host",
+                hint="without a login it answers to localhost and the host of server.url only",
+            )
         if request.method not in SAFE:
             require_same_origin()
 

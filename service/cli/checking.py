@@ -24,6 +24,7 @@ def check(
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings fail as well.")] = False,
     form: Annotated[str, typer.Option("--format", help="text, json or github.")] = "text",
+    as_json_too: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     explain: Annotated[str | None, typer.Option("--explain", help="Say what a code means and how to cure it.")] = None,
 ) -> None:
     """Check flow files without a server; exit code 1 when one has errors."""
@@ -32,6 +33,11 @@ def check(
 
         print(explanation(explain))
         return
+    if as_json_too:
+        form = "json"
+    missing = [path for path in paths if not path.exists()]
+    if missing:
+        raise typer.BadParameter(f"there is no {missing[0]}", param_hint="PATH")
     if form not in FORMATS:
         raise typer.BadParameter(f"'{form}' is not one of {', '.join(FORMATS)}", param_hint="--format")
     from service.cli.offline import check_path

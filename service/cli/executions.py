@@ -11,7 +11,7 @@ import typer
 
 from namespaces.errors import BadRequest, NotFound
 from service.cli.client import Client, segment
-from service.cli.output import JsonOption, clean, console, listing, note, print_json
+from service.cli.output import JsonOption, clean, console, listing, note, print_json, told
 
 app = typer.Typer()
 Namespace = Annotated[str, typer.Argument(help="Namespace.")]
@@ -125,15 +125,15 @@ def logs(
 
 
 @app.command()
-def kill(execution: Id) -> None:
+def kill(execution: Id, as_json: JsonOption = False) -> None:
     """Kill an execution and what it started."""
-    _act("DELETE", execution, "kill")
+    _act("DELETE", execution, "kill", as_json=as_json)
 
 
 @app.command()
-def restart(execution: Id, revision: Revision = None) -> None:
+def restart(execution: Id, revision: Revision = None, as_json: JsonOption = False) -> None:
     """Run the failed tasks again, in the same execution."""
-    _act("POST", execution, "restart", {"revision": revision})
+    _act("POST", execution, "restart", {"revision": revision}, as_json=as_json)
 
 
 @app.command()
@@ -141,17 +141,20 @@ def replay(
     execution: Id,
     task_run: Annotated[str | None, typer.Option("--task-run", help="Start from this task run.")] = None,
     revision: Revision = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Run again as a new execution; prints its id."""
-    _act("POST", execution, "replay", {"taskRunId": task_run, "revision": revision})
+    found = _act("POST", execution, "replay", {"taskRunId": task_run, "revision": revision}, as_json=as_json)
+    if not as_json:
+        print(clean(found.get("id", "")))
 
 
 @app.command()
-def resume(execution: Id, inputs: Inputs = [], files: Uploads = []) -> None:
+def resume(execution: Id, inputs: Inputs = [], files: Uploads = [], as_json: JsonOption = False) -> None:
     """Let a paused execution go on."""
     with Client() as client, multipart(inputs, files) as parts:
         found = client.json("POST", f"executions/{segment(execution)}/actions/resume", files=parts or None)
-    note(f"{execution} {_state(found)}")
+    told(f"{execution} {_state(found)}", found, as_json)
 
 
 @app.command("eval")
@@ -159,6 +162,7 @@ def eval_(
     execution: Id,
     expression: Annotated[str, typer.Argument(help="Text with expressions.")],
     task_run: Annotated[str | None, typer.Option("--task-run", help="Seen from this task run.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Render an expression with what an execution sees."""
     path = f"executions/{segment(execution)}/actions/eval" + (f"/{segment(task_run)}" if task_run else "")
@@ -166,7 +170,10 @@ def eval_(
         answer = client.json("POST", path, content=expression.encode(), headers={"Content-Type": "text/plain"})
     if answer.get("error"):
         raise BadRequest(str(answer["error"]))
-    print(clean(answer.get("result", "")))
+    if as_json:
+        print_json(answer)
+    else:
+        print(clean(answer.get("result", "")))
 
 
 def log_line(entry: dict[str, Any]) -> str:
@@ -205,17 +212,28 @@ def _until_end(client: Client, execution: str) -> dict[str, Any]:
     """The execution once it has ended, or paused: a pause may last for ever."""
     path = f"executions/{segment(execution)}"
     for kind, data in client.events(f"{path}/follow"):
-        if kind == "end" or (kind == "progress" and _state(data) == "PAUSED"):
+        if kind == "end" or (kind == "progress" and _waits_for_somebody(data)):
             break
     found: dict[str, Any] = client.json("GET", path)
     return found
 
 
-def _act(method: str, execution: str, action: str, params: dict[str, Any] | None = None) -> None:
+def _waits_for_somebody(execution: dict[str, Any]) -> bool:
+    """Paused, and not just between two rounds of a LoopUntil, whose task run counts them."""
+    if _state(execution) != "PAUSED":
+        return False
+    paused = [run for run in execution.get("taskRunList") or () if _state(run) == "PAUSED"]
+    return not paused or any("iterationCount" not in (run.get("outputs") or {}) for run in paused)
+
+
+def _act(
+    method: str, execution: str, action: str, params: dict[str, Any] | None = None, *, as_json: bool
+) -> dict[str, Any]:
     given = {key: value for key, value in (params or {}).items() if value is not None}
     with Client() as client:
-        found = client.json(method, f"executions/{segment(execution)}/actions/{action}", params=given)
-    note(f"{found.get('id', execution)} {_state(found)}")
+        found: dict[str, Any] = client.json(method, f"executions/{segment(execution)}/actions/{action}", params=given)
+    told(f"{found.get('id', execution)} {_state(found)}", found, as_json)
+    return found
 
 
 def _state(execution: Any) -> str:

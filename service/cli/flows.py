@@ -12,7 +12,7 @@ import typer
 
 from namespaces.errors import BadRequest, NotFound
 from service.cli.client import CallFailed, Client, segment
-from service.cli.output import JsonOption, clean, listing, note, print_json
+from service.cli.output import JsonOption, clean, listing, note, print_json, told
 
 app = typer.Typer()
 Namespace = Annotated[str, typer.Argument(help="Namespace.")]
@@ -77,8 +77,9 @@ def diff(files: Files) -> None:
 
 
 @app.command()
-def deploy(files: Files) -> None:
+def deploy(files: Files, as_json: JsonOption = False) -> None:
     """Create or update flows from files."""
+    rows: list[dict[str, Any]] = []
     with Client() as client:
         for path, text in _texts(files):
             namespace, flow = identity(text, path)
@@ -93,15 +94,19 @@ def deploy(files: Files) -> None:
                     saved = client.json("POST", "flows", content=body, headers=YAML)
                 except CallFailed as refused:
                     raise _at(refused, path) from refused
-            note(f"{path}: {namespace}.{flow} is at revision {saved.get('revision')}")
+            rows.append({"file": str(path), "namespace": namespace, "id": flow, "revision": saved.get("revision")})
+            if not as_json:
+                note(f"{path}: {namespace}.{flow} is at revision {saved.get('revision')}")
+    if as_json:
+        print_json(rows)
 
 
 @app.command()
-def delete(namespace: Namespace, flow: FlowId) -> None:
+def delete(namespace: Namespace, flow: FlowId, as_json: JsonOption = False) -> None:
     """Delete a flow; its revisions and executions stay."""
     with Client() as client:
         client.call("DELETE", f"flows/{segment(namespace)}/{segment(flow)}")
-    note(f"deleted {namespace}.{flow}")
+    told(f"deleted {namespace}.{flow}", {"namespace": namespace, "id": flow, "deleted": True}, as_json)
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from service.cli.client import Client, segment
-from service.cli.output import JsonOption, clean, listing, note, print_json
+from service.cli.output import JsonOption, clean, listing, print_json, told
 
 app = typer.Typer()
 Namespace = Annotated[str, typer.Argument(help="Namespace.")]
@@ -44,6 +44,7 @@ def set_(
     typed: Annotated[bool, typer.Option("--typed", help="Read the value as JSON, date or duration.")] = False,
     ttl: Annotated[str | None, typer.Option(help="Life of the entry, e.g. PT1H.")] = None,
     description: Annotated[str | None, typer.Option(help="What the entry is.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Set a key."""
     headers = {"Content-Type": "text/plain; charset=utf-8"}
@@ -54,13 +55,14 @@ def set_(
     body = value if typed else json.dumps(value, ensure_ascii=False)
     with Client() as client:
         client.call("PUT", f"namespaces/{segment(namespace)}/kv/{segment(key)}", content=body.encode(), headers=headers)
-    note(f"set {namespace}/{key}")
+    told(f"set {namespace}/{key}", {"namespace": namespace, "key": key}, as_json)
 
 
 @app.command()
-def delete(namespace: Namespace, key: Key) -> None:
+def delete(namespace: Namespace, key: Key, as_json: JsonOption = False) -> None:
     """Delete a key; exit code 1 when there was none."""
     with Client() as client:
         gone = client.json("DELETE", f"namespaces/{segment(namespace)}/kv/{segment(key)}")
-    note(f"deleted {namespace}/{key}" if gone else f"there was no {namespace}/{key}")
+    message = f"deleted {namespace}/{key}" if gone else f"there was no {namespace}/{key}"
+    told(message, {"namespace": namespace, "key": key, "deleted": bool(gone)}, as_json)
     raise typer.Exit(0 if gone else 1)

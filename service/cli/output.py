@@ -62,6 +62,14 @@ def console(file: IO[str] | None = None) -> Console:
     return Console(file=file, highlight=False, markup=False, emoji=False)
 
 
+def told(message: str, value: Any, as_json: bool) -> None:
+    """What an action did: a line for a person, or what the server answered for a program."""
+    if as_json:
+        print_json(value)
+    else:
+        note(message)
+
+
 def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 

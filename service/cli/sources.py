@@ -12,7 +12,7 @@ import typer
 
 from namespaces.errors import BadRequest, ConfigurationError, Conflict
 from service.cli.client import Client, segment
-from service.cli.output import JsonOption, clean, listing, note, print_json
+from service.cli.output import JsonOption, clean, listing, note, print_json, told
 
 app = typer.Typer()
 Name = Annotated[str, typer.Argument(help="Name of the source.")]
@@ -75,10 +75,12 @@ def show(name: Name, as_json: JsonOption = False) -> None:
     for key, value in source.items():
         if value is not None and not isinstance(value, (dict, list)):
             print(clean(f"{key}: {value}"))
+    if source.get("hook_id"):
+        print(clean(f"push hook: {client.target.url}/api/v1/git/hooks/{source['hook_id']}"))
     for item in held:
-        error = item.get("error") or {}
-        place = ":".join(str(part) for part in (item.get("path"), error.get("line")) if part)
-        print(clean(f"{place}: {error.get('code', 'held')} {error.get('message', '')}"))
+        for found in item.get("problems") or [item.get("error") or {}]:
+            place = ":".join(str(part) for part in (item.get("path"), found.get("line"), found.get("column")) if part)
+            print(clean(f"{place}: {found.get('code', 'held')} {found.get('message', '')}"))
 
 
 @app.command("sync")
@@ -107,15 +109,15 @@ def sync(
 
 
 @app.command()
-def pause(name: Name) -> None:
+def pause(name: Name, as_json: JsonOption = False) -> None:
     """Stop applying new commits."""
-    _post(name, "pause")
+    _post(name, "pause", as_json)
 
 
 @app.command()
-def resume(name: Name) -> None:
+def resume(name: Name, as_json: JsonOption = False) -> None:
     """Apply new commits again."""
-    _post(name, "resume")
+    _post(name, "resume", as_json)
 
 
 @app.command("test")
@@ -248,10 +250,11 @@ def _exit_code(source: dict[str, Any]) -> int:
     return BLOCKED if state == "OutOfSync" and reason != "InProgress" else 1
 
 
-def _post(name: str, action: str) -> None:
+def _post(name: str, action: str, as_json: bool) -> None:
     with Client() as client:
         client.call("POST", f"git/sources/{segment(name)}/{action}")
-    note(f"{name}: {action}d" if action.endswith("e") else f"{name}: {action}")
+        source = client.json("GET", f"git/sources/{segment(name)}")
+    told(f"{name}: {action}d", source, as_json)
 
 
 def _rows(answer: Any) -> list[dict[str, Any]]:

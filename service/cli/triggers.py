@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from service.cli.client import Client
-from service.cli.output import JsonOption, listing, note
+from service.cli.output import JsonOption, listing, told
 
 app = typer.Typer()
 Namespace = Annotated[str, typer.Argument(help="Namespace.")]
@@ -42,15 +42,16 @@ def enable(
     flow: Flow,
     trigger: Trigger,
     recover: Annotated[str | None, typer.Option(help="Missed fires: ALL, LAST or NONE; default the flow's.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Let a trigger fire again."""
-    _set(namespace, flow, trigger, disabled=False, recover=recover)
+    _set(namespace, flow, trigger, disabled=False, recover=recover, as_json=as_json)
 
 
 @app.command()
-def disable(namespace: Namespace, flow: Flow, trigger: Trigger) -> None:
+def disable(namespace: Namespace, flow: Flow, trigger: Trigger, as_json: JsonOption = False) -> None:
     """Stop a trigger from firing."""
-    _set(namespace, flow, trigger, disabled=True)
+    _set(namespace, flow, trigger, disabled=True, as_json=as_json)
 
 
 @app.command()
@@ -60,21 +61,23 @@ def backfill(
     trigger: Trigger,
     start: Annotated[str, typer.Option(help="First moment, e.g. 2026-01-01T00:00:00Z.")],
     end: Annotated[str | None, typer.Option(help="Last moment; default now.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Run a schedule for past dates."""
     period: dict[str, Any] = {"start": start} | ({"end": end} if end else {})
     with Client() as client:
-        client.json("PUT", "triggers/backfill/create", json=_id(namespace, flow, trigger) | {"backfill": period})
-    note(f"backfill of {namespace}.{flow}/{trigger} from {start}")
+        body = _id(namespace, flow, trigger) | {"backfill": period}
+        answer = client.json("PUT", "triggers/backfill/create", json=body)
+    told(f"backfill of {namespace}.{flow}/{trigger} from {start}", answer, as_json)
 
 
-def _set(namespace: str, flow: str, trigger: str, *, disabled: bool, recover: str | None = None) -> None:
+def _set(namespace: str, flow: str, trigger: str, *, disabled: bool, recover: str | None = None, as_json: bool) -> None:
     body = _id(namespace, flow, trigger) | {"disabled": disabled}
     if recover:
         body["recoverMissedSchedules"] = recover
     with Client() as client:
-        client.json("PUT", "triggers/set-disabled", json=body)
-    note(f"{'disabled' if disabled else 'enabled'} {namespace}.{flow}/{trigger}")
+        answer = client.json("PUT", "triggers/set-disabled", json=body)
+    told(f"{'disabled' if disabled else 'enabled'} {namespace}.{flow}/{trigger}", answer, as_json)
 
 
 def _id(namespace: str, flow: str, trigger: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from alembic import context
 from sqlalchemy import types
 
+from namespaces.store.base import complete_indexes
 from service.migrations.models import whole_metadata
 
 
@@ -21,6 +22,7 @@ def render_item(kind: str, item: Any, autogen_context: Any) -> str | Literal[Fal
     return False
 
 
+complete_indexes(whole_metadata())
 connection = context.config.attributes["connection"]
 context.configure(
     connection=connection,

@@ -33,7 +33,6 @@ NOT_YET = frozenset(
         "recursive_rendering",
         "retention.audit",
         "retention.executions",
-        "retention.idempotency_keys",
         "retention.sync_runs",
         "subflow_pin",
         "tasks.minimum_isolation",

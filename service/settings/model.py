@@ -39,7 +39,7 @@ class Server(Section):
     timezone: str | None = Field(None, description="Zone of schedules that name none; default the host's.")
     allow_http: bool = Field(False, description="Accept logins over plain HTTP from other machines.")
     trusted_proxies: list[str] = Field([], description="Addresses whose `X-Forwarded-*` headers count.")
-    management_port: int | None = Field(None, ge=1, le=65535, description="Second port, on loopback: health and metrics without a login.")
+    management_port: int | None = Field(None, ge=1, le=65535, description="Second port on loopback: health, metrics.")
     system_namespace: str = Field("system", description="Namespace of the operator's own flows.")
     environment: Environment = Field(default_factory=Environment, description="Label of this instance.")
     drain: Duration = Field("30s", validate_default=True, description="How long SIGTERM waits for running work.")

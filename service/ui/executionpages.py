@@ -16,7 +16,7 @@ from namespaces.store.base import to_micros
 from runner import queries, queries_counters
 from service.api.context import lanner
 from service.api.outputs import load_outputs
-from service.ui import explain, gantt, inputform, logview, topology, words
+from service.ui import explain, inputform, logview, words
 from service.ui.site import page, render, url
 
 PATH = "/executions/<namespace>/<flow_id>/<execution_id>"
@@ -96,7 +96,9 @@ def execution(namespace: str, flow_id: str, execution_id: str) -> Response:
             ):
                 head["why"] = why = explain.explain(connection, whole, now)
                 line_url = f"{url('execution_log_line', **head['place'])}?id="
-                why["html"] = logview.blocks(why["lines"], why.get("number", 1), lambda one: f"{line_url}{one}", 400)
+                why["html"] = logview.blocks(
+                    logview.in_time(why["lines"]), why.get("number", 1), lambda one: f"{line_url}{one}", 400
+                )
         return head
 
     head = lanner().database.read(read)
@@ -118,6 +120,8 @@ def _timeline(state: dict[str, Any], now: datetime) -> list[dict[str, Any]]:
 
 @page(PATH + "/gantt", "execution.read")
 def execution_gantt(namespace: str, flow_id: str, execution_id: str) -> Response:
+    from service.ui import gantt  # drawings are loaded with the first one: a server starts without them
+
     now = lanner().clock.now()
     opened = request.args.getlist("open")
     offsets = {
@@ -144,6 +148,8 @@ def execution_gantt(namespace: str, flow_id: str, execution_id: str) -> Response
 
 @page(PATH + "/topology", "execution.read")
 def execution_topology(namespace: str, flow_id: str, execution_id: str) -> Response:
+    from service.ui import topology
+
     now = lanner().clock.now()
 
     def read(connection: Connection) -> dict[str, Any]:

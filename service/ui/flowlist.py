@@ -46,7 +46,7 @@ def flows() -> Response:
     shown = [_row(stored, runs.get(stored.key, []), triggers[stored.key], broken, now) for stored in rows]
     keys = {stored.key for stored in rows}
     never = [
-        {"key": key, "status": status, "item": item}
+        {"key": key, "status": status, "item": item, "problems": parts.own_problems(item)}
         for key, (status, item) in sorted(broken.items())
         if key not in keys and item.blob_oid is None
     ]
@@ -74,7 +74,7 @@ def _row(stored: Any, runs: list[Any], triggers: list[Any], broken: Any, now: An
     return {
         "stored": stored,
         "labels": [{"key": key, "value": value} for key, value in labels if not key.startswith("system.")],
-        "description": (description or "").strip().partition("\n")[0],
+        "description": _plain(description),
         "fault": fault,
         "held": held,
         "bars": parts.bars(stored.key, runs, now),
@@ -84,6 +84,12 @@ def _row(stored: Any, runs: list[Any], triggers: list[Any], broken: Any, now: An
         "triggers": triggers,
         "next": parts.instant(min(upcoming)) if upcoming else None,
     }
+
+
+def _plain(description: str | None) -> str:
+    """The first line of a description without Markdown's emphasis."""
+    first = (description or "").strip().partition("\n")[0]
+    return first.replace("**", "").replace("`", "").lstrip("# ")
 
 
 def _source_hits(text: str, asked: Any) -> Response:

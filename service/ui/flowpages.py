@@ -15,7 +15,7 @@ from namespaces.revisions import Stored
 from runner import queries_counters, triggerstate
 from service.api.context import lanner
 from service.auth.principal import require_here
-from service.ui import executionlist, markdown, parts, sources, topology
+from service.ui import executionlist, markdown, parts, sources
 from service.ui.site import page, redirect, render, url
 
 PATH = "/flows/<namespace>/<flow_id>"
@@ -97,6 +97,8 @@ def _lasting(run: Mapping[str, Any]) -> float | None:
 
 @page(PATH + "/topology", "flow.read")
 def flow_topology(namespace: str, flow_id: str) -> Response:
+    from service.ui import topology  # drawings are loaded with the first one: a server starts without them
+
     head = load(namespace, flow_id, "topology")
     value: Flow | None = head["flow"]
     opened = request.args.getlist("open")

@@ -84,7 +84,7 @@ def _field(
 ) -> Field:
     choices = _choices(declared, state)
     widget, kind, mode = _widget(declared, choices)
-    default = "" if declared.type == "SECRET" else _text(declared.defaults)
+    default = "" if declared.type == "SECRET" else text_of(declared.defaults)
     shown: Any = given
     if given is None and declared.type not in ("SECRET", "FILE"):
         shown = declared.prefill if declared.prefill is not None else _resolved_default(declared, state)
@@ -99,7 +99,7 @@ def _field(
         mode=mode,
         description=declared.description or "",
         required=declared.required and declared.defaults is None,
-        value="" if declared.type in ("SECRET", "FILE") or widget == "checks" else _text(shown),
+        value="" if declared.type in ("SECRET", "FILE") or widget == "checks" else text_of(shown),
         values=values,
         default=default if not declared.required or declared.defaults is not None else "",
         choices=choices,
@@ -125,7 +125,7 @@ def _choices(declared: Input, state: InputState | None) -> tuple[tuple[str, str]
     known = (
         state.choices if state is not None and state.choices is not None else declared.properties.get("values") or ()
     )
-    return tuple((_text(one), _text(one)) for one in known)
+    return tuple((text_of(one), text_of(one)) for one in known)
 
 
 def _widget(declared: Input, choices: tuple[tuple[str, str], ...]) -> tuple[str, str, str]:
@@ -158,7 +158,7 @@ def _hint(declared: Input) -> str:
     for name, text in _BOUNDS:
         bound = declared.properties.get(name)
         if bound is not None:
-            parts.append(f"{text} {_text(bound)}")
+            parts.append(f"{text} {text_of(bound)}")
     item = declared.properties.get("itemType")
     if item:
         parts.append(f"items of type {item}")
@@ -168,7 +168,8 @@ def _hint(declared: Input) -> str:
     return "; ".join(parts)
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """A value as a person would type it: JSON for lists and maps, true and false, empty for None."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -186,7 +187,7 @@ def _list(value: Any) -> tuple[str, ...]:
             value = json.loads(value)
         except ValueError:
             return (value,) if value else ()
-    return tuple(_text(one) for one in value) if isinstance(value, list | tuple) else ()
+    return tuple(text_of(one) for one in value) if isinstance(value, list | tuple) else ()
 
 
 def _cause(text: str) -> str:

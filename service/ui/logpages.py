@@ -78,7 +78,7 @@ def execution_logs(namespace: str, flow_id: str, execution_id: str) -> Response:
         level_words=words.LEVELS,
         shown=len(lines),
         before=before,
-        html=logview.blocks(lines, head["first"], _line_url(place)),
+        html=logview.blocks(logview.in_time(lines), head["first"], _line_url(place)),
         first_id=lines[0].id if lines else 0,
         last_id=lines[-1].id if lines else 0,
         older_url=url("execution_log_block", **place, **names),
@@ -116,7 +116,7 @@ def execution_log_block(namespace: str, flow_id: str, execution_id: str) -> Resp
     )
     place = {"namespace": namespace, "flow_id": flow_id, "execution_id": execution_id}
     start = max(1, end - len(lines))
-    response = Response(logview.blocks(lines, start, _line_url(place)), mimetype="text/html")
+    response = Response(logview.blocks(logview.in_time(lines), start, _line_url(place)), mimetype="text/html")
     response.headers["Lanner-First-Id"] = str(lines[0].id if lines else 0)
     response.headers["Lanner-First-Number"] = str(start)
     return response
@@ -182,7 +182,7 @@ def live_log(execution_id: str) -> Response:
             yield stream.PING
         if rows:
             number = at["number"]
-            html = str(logview.blocks(rows, number, line_url))
+            html = str(logview.blocks(logview.in_time(rows), number, line_url))
             at["after"], at["number"] = rows[-1].id, number + len(rows)
             value = {"html": html, "after": at["after"], "number": at["number"], "count": len(rows)}
             yield f"{at['after']}.{at['number']}", value

@@ -20,6 +20,11 @@ _ESCAPE = re.compile(
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
+def in_time(lines: Iterable[Any]) -> list[Any]:
+    """The lines of one window by time: what scripts write arrives a moment after what the worker says about them."""
+    return sorted(lines, key=lambda row: (row.at, row.id))
+
+
 def block(lines: Iterable[Any], number: int, line_url: Callable[[int], str], longest: int = LONGEST) -> Markup:
     """Rows ``(id, at, level, task_id, message)`` as list items; the first has the given number."""
     made = []
@@ -49,10 +54,11 @@ def _line(row: Any, number: int, line_url: Callable[[int], str], longest: int) -
         cut = f' <a href="{escape(line_url(row.id))}">show all {len(message):,} characters</a>'
         message = message[:longest] + "…"
     task = escape(row.task_id or "")
+    hover = f' title="{task}"' if len(task) > 18 else ""
     return (
         f'<li class="r {look}" id="L{number}"><a href="#L{number}">{number}</a>'
-        f'<time datetime="{full}" title="{full}">{clock}.{rest // 1000:03d}</time><b>{word}</b>'
-        f'<i title="{task}">{task}</i><span>{coloured(message)}{cut}</span></li>\n'
+        f'<time datetime="{full}">{clock}.{rest // 1000:03d}</time><b>{word}</b>'
+        f"<i{hover}>{task}</i><span>{coloured(message)}{cut}</span></li>\n"
     )
 
 

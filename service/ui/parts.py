@@ -109,6 +109,15 @@ def _number(name: str, default: int) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else default
 
 
+HELD_ALONG = "G061"
+"""The finding of a file that has no fault of its own: another one of its namespace holds it."""
+
+
+def own_problems(item: Any) -> list[Any]:
+    """The findings of a held file that are about the file itself."""
+    return [problem for problem in item.problems if problem.code != HELD_ALONG]
+
+
 def broken_flows(source: str | None = None) -> dict[tuple[str, str], Any]:
     """Flows whose newest file is held back, by key: the item of the inventory with its problems."""
     found: dict[tuple[str, str], Any] = {}

@@ -15,7 +15,7 @@ from flask import url_for as flask_url_for
 from service.api.context import lanner
 from service.auth.gate import CSRF_FIELD
 from service.auth.principal import caller, can
-from service.ui import words
+from service.ui import inputform, words
 from service.version import VERSION
 
 HERE = Path(__file__).parent
@@ -177,6 +177,7 @@ def environment() -> Any:
         short_type=words.short_type,
         subject=words.subject,
         pretty=_pretty,
+        plain=inputform.text_of,
     )
     macros = made.get_template("macros.html").module
     made.globals.update({name: item for name, item in vars(macros).items() if not name.startswith("_")})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -42,6 +41,8 @@ def excerpt(text: str, line: int) -> list[dict[str, Any]]:
 
 def difference(old: str, new: str, context: int = CONTEXT) -> list[dict[str, Any]]:
     """Rows of a unified difference: ``{sign, old, new, text}``; a row with sign ``@`` stands for equal lines."""
+    import difflib
+
     a, b = old.splitlines(), new.splitlines()
     rows: list[dict[str, Any]] = []
     matcher = difflib.SequenceMatcher(None, a, b, autojunk=False)

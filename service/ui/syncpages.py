@@ -9,7 +9,7 @@ from flask import Response, request
 from namespaces.errors import BadRequest, InvalidInput
 from service.api.context import lanner
 from service.auth.principal import caller
-from service.ui import sources
+from service.ui import parts, sources
 from service.ui.site import page, redirect, render, url
 
 RUNS = 20
@@ -33,15 +33,17 @@ def _last_runs(found: Any) -> dict[str, Any]:
 def sync_source(source: str) -> Response:
     service = lanner().sync
     status = service.status(source)
-    held = service.items(source, "held")
+    held = list(service.items(source, "held"))
     kept = service.items(source, "kept", limit=100)
-    texts = _texts(source, [(item.seen_oid, item.path) for item in held][:EXCERPTS])
+    along = [item for item in held if not parts.own_problems(item)]
+    held = [item for item in held if parts.own_problems(item)]
+    texts = service.texts(source, [item.seen_oid for item in held if item.seen_oid][:EXCERPTS])
     files = [
         {
             "item": item,
             "problems": [
                 {"problem": problem, "excerpt": sources.excerpt(texts.get(item.seen_oid or "", ""), problem.line)}
-                for problem in item.problems
+                for problem in parts.own_problems(item)
             ],
         }
         for item in held
@@ -51,14 +53,11 @@ def sync_source(source: str) -> Response:
         status=status,
         files=files,
         kept=kept,
+        along=along,
         runs=service.runs(source, limit=RUNS),
         total=sum(status.counts.values()),
         hook=f"/api/v1/git/hooks/{status.hook_id}" if status.hook_id else "",
     )
-
-
-def _texts(source: str, wanted: list[tuple[str | None, str]]) -> dict[str, str]:
-    return lanner().sync.texts(source, [oid for oid, _ in wanted if oid])
 
 
 @page("/sync/<source>/runs/<run_id>", "source.read")

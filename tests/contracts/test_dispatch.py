@@ -55,6 +55,7 @@ KINDS = [
 def lanner(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lanner]:
     """A running instance whose attempts travel this way; Celery's worker is a process of its own, as in life."""
     options: dict[str, Any] = {"data_dir": str(tmp_path / "data"), "auth": {"mode": "none"}}
+    options["tasks"] = {"default_task_runner": "process"}
     roles = ALL_ROLES
     if request.param != "inprocess":
         url = services.RABBITMQ if request.param == "rabbitmq" else services.REDIS

@@ -102,7 +102,7 @@ def test_the_walk_through_of_the_readme_works_word_for_word(running: tuple[Path,
     assert '"greeting": "Good morning, Ada!"' in started
     assert re.search(r"tutorial +webhook +1 +(SUCCESS|RUNNING|CREATED)", started)
     assert "Degraded" in broken
-    assert re.search(r"hello\.yaml:\d+: .*taskz", broken)
+    assert re.search(r"hello\.yaml:\d+:\d+: .*taskz", broken)
     assert re.search(r"hello\.yaml:\d+:\d+: error .*taskz", cured)
     assert "Synced" in cured.splitlines()[-1]
 

@@ -56,3 +56,9 @@ def test_a_secret_cut_in_pieces_is_found_all_the_same(pieces: list[str], place: 
     pieces = [*pieces[:place], secret[:4], secret[4:9], secret[9:], *pieces[place:]]
     stream = MaskedStream(Masker([secret]))
     assert secret not in "".join([*(stream.feed(piece) for piece in pieces), stream.end()])
+
+
+def test_base64_of_a_whole_secret_leaves_no_character_of_it() -> None:
+    encoded = base64.b64encode(b"s3cretvalue").decode()
+
+    assert Masker(["s3cretvalue"]).mask(f"key {encoded} end") == f"key {MASK} end"

@@ -14,7 +14,8 @@ from namespaces.errors import BadRequest, InvalidInput
 from namespaces.filters import COUNTED, Filter, Group, Op, Page
 from namespaces.secrets import MARK
 from namespaces.store.base import to_micros
-from namespaces.store.db import Database
+from namespaces.store.db import Database, SqliteDatabase
+from namespaces.store.statements import raw
 from runner import queries, queries_shapes
 from runner.rows import execution_table, label_table, run_table
 from runner.writing import log_table, metric_table
@@ -94,7 +95,15 @@ def counted(database: Database) -> Iterator[list[str]]:
         if statement.lstrip().upper().startswith("SELECT"):
             statements.append(statement)
 
-    engine = getattr(database, "_reader_engine", None) or database._engine  # type: ignore[attr-defined]
+    if isinstance(database, SqliteDatabase):
+        # Below SQLAlchemy too: not every statement passes it.
+        database.read(lambda c: raw(c).set_trace_callback(lambda text: note(None, None, text)))
+        try:
+            yield statements
+        finally:
+            database.read(lambda c: raw(c).set_trace_callback(None))
+        return
+    engine = database._engine  # type: ignore[attr-defined]
     sa.event.listen(engine, "before_cursor_execute", note)
     try:
         yield statements

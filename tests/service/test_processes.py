@@ -41,6 +41,7 @@ def test_a_server_starts_answers_and_stops(tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_server_that_was_killed_starts_again(tmp_path: Path) -> None:
     first = LannerServer(tmp_path).start()
     first.stop(signal.SIGKILL)
@@ -79,6 +80,8 @@ def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
         (["--database", "postgresql://u:topsecret@127.0.0.1:1/x"], "postgresql://u:***@127.0.0.1:1/x cannot be used"),
         (["--database", "mysql://127.0.0.1/x"], "'mysql' is not supported"),
         (["--config", "/does/not/exist.yaml"], "exist.yaml cannot be read"),
+        (["--role", "web,executor"], "roles without worker (executor, web) cannot work without dispatch.kind: celery"),
+        (["--role", "worker"], "a worker by itself cannot work without dispatch.kind: celery"),
     ],
 )
 def test_a_start_that_cannot_work_is_refused(tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -174,6 +177,7 @@ def test_local_runs_end_with_the_exit_code_of_the_flow(tmp_path: Path) -> None:
     assert "did you mean" in refused.stderr
 
 
+@pytest.mark.slow
 def test_nothing_of_a_server_is_left_running(tmp_path: Path) -> None:
     with LannerServer(tmp_path) as server:
         assert server.process is not None
@@ -193,6 +197,7 @@ def _alive(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
+@pytest.mark.slow
 def test_figures_have_a_port_of_their_own_on_loopback(tmp_path: Path) -> None:
     import urllib.error
     import urllib.request

@@ -1,4 +1,4 @@
-"""Instances inside the test's process: a whole one (``Instance``), and the engine's shell with an idle worker (``Shell``)."""
+"""Instances inside the test's process: a whole one (``Instance``), or the shell with an idle worker (``Shell``)."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ class Instance:
         from service.settings.model import Settings
         from service.wiring import build
 
+        settings.setdefault("tasks", {"default_task_runner": "process"})  # whatever engine is on this machine
         made = Settings(data_dir=folder, database={"url": url}, auth={"mode": "none"}, **settings)
         datafolder.prepare(folder)
         ensure_schema(made)

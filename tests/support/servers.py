@@ -52,8 +52,9 @@ def run_lanner(
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment without anything that configures Lanner."""
-    return {key: value for key, value in os.environ.items() if not key.startswith(("LANNER_", "SECRET_", "ENV_"))}
+    """The environment without anything that configures Lanner; scripts are processes, whatever engine is here."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("LANNER_", "SECRET_", "ENV_"))}
+    return kept | {"LANNER_TASKS__DEFAULT_TASK_RUNNER": "process"}
 
 
 class LannerServer:

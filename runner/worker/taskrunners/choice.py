@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import socket
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from runner.plugin import RunFailed
 from runner.worker.running import TaskSettings
@@ -23,20 +24,29 @@ _DOCKER_NAMES = {
 }
 _SOCKETS = ("/var/run/docker.sock", "/run/podman/podman.sock")
 _REMEMBERED_S = 30.0
-_UNSUPPORTED = "this release does not run scripts in containers yet"
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """``reason`` is one sentence for the log and the attempt; ``warn``: the flow asked for something it did not get."""
+    """``reason`` is one sentence for the log and the attempt; ``warn``: the flow asked for something it did not get.
+
+    ``engine`` is the address of the container engine, for the Docker runner alone.
+    """
 
     type: str
     reason: str
     warn: bool = False
+    engine: str | None = None
 
 
-def choose(named: Mapping[str, Any] | None, legacy: str | None, image: str | None, settings: TaskSettings) -> Choice:
-    """The runner for one script. Raises ``RunFailed`` when a container is required and no engine answers."""
+def choose(
+    named: Mapping[str, Any] | None,
+    legacy: str | None,
+    image: str | None,
+    settings: TaskSettings,
+    legacy_options: Mapping[str, Any] | None = None,
+) -> Choice:
+    """The runner for one script. Raises ``RunFailed`` when a container is required and cannot be had."""
     wanted = str(named["type"]) if named and named.get("type") else None
     if wanted is None and legacy:
         wanted = DOCKER if legacy == "DOCKER" else PROCESS
@@ -44,33 +54,65 @@ def choose(named: Mapping[str, Any] | None, legacy: str | None, image: str | Non
         return Choice(PROCESS, "named by the task")
     if wanted is not None and wanted not in _DOCKER_NAMES:
         raise RunFailed(f"this worker has no task runner of type {wanted}", code="unknown_task_runner")
+    options = named or legacy_options or {}
+    host = str(options.get("host") or "") or settings.docker_host or ""
     if wanted is not None:
-        host = str((named or {}).get("host") or "") or settings.docker_host or ""
-        _container(host)
+        return _container(host, "named by the task")
     if settings.default_task_runner == "process":
         return Choice(PROCESS, "tasks.default_task_runner is process", warn=image is not None)
     if settings.default_task_runner == "docker":
-        _container(settings.docker_host or "")
-    found = engine(settings.docker_host or "")
-    reason = f"{_UNSUPPORTED} (an engine answers at {found})" if found else "no container engine is reachable"
+        return _container(host, "tasks.default_task_runner is docker")
+    found = engine(host)
+    if found is None:
+        reason = "no container engine is reachable"
+    elif not _is_local(found):
+        reason = f"the engine at {found} is not on this machine"
+    elif not has_library():
+        reason = f"an engine answers at {found}, but the extra lanner[docker] is not installed"
+    else:
+        return Choice(DOCKER, f"an engine answers at {found}", engine=found)
     return Choice(PROCESS, reason, warn=image is not None)
 
 
-def _container(host: str) -> NoReturn:
-    """Containers come with a later release; until then a flow that insists on one fails with one clear line."""
-    if engine(host) is None:
-        places = host or ", ".join(_sockets())
+def _container(host: str, reason: str) -> Choice:
+    if host and not _is_local(host):
         raise RunFailed(
-            f"no container engine is reachable at {places}",
+            f"the container engine at {host} cannot be used: Lanner shares the working folder with the container, "
+            "so the engine has to be on this machine",
+            code="containers_remote",
+            hint="name a socket, unix:///…",
+        )
+    found = engine(host)
+    if found is None:
+        raise RunFailed(
+            f"no container engine is reachable at {host or ', '.join(_usual())}",
             code="no_container_engine",
             hint="start Docker or Podman, set tasks.docker.host, or use the Process task runner",
         )
-    raise RunFailed(_UNSUPPORTED, code="containers_unsupported", hint="use the Process task runner")
+    if not has_library():
+        raise RunFailed(
+            "scripts in containers need the extra lanner[docker]",
+            code="docker_extra_missing",
+            hint="pip install lanner[docker]",
+        )
+    return Choice(DOCKER, reason, engine=found)
 
 
-def _sockets() -> list[str]:
-    own = os.environ.get("XDG_RUNTIME_DIR")
-    return [*_SOCKETS, *([f"{own}/docker.sock", f"{own}/podman/podman.sock"] if own else [])]
+def has_library() -> bool:
+    """Whether ``docker`` can be imported; it is slow to import, and only its client program needs it."""
+    found = importlib.util.find_spec("docker")
+    return found is not None and found.origin is not None
+
+
+def _is_local(host: str) -> bool:
+    return host.startswith(("unix://", "/"))
+
+
+def _usual() -> list[str]:
+    """Addresses to ask when none is configured."""
+    own, named = os.environ.get("XDG_RUNTIME_DIR"), os.environ.get("DOCKER_HOST", "")
+    paths = [*_SOCKETS, *([f"{own}/docker.sock", f"{own}/podman/podman.sock"] if own else [])]
+    return [*([named] if named.startswith("unix://") else []), *(f"unix://{path}" for path in paths)]
 
 
 _known: dict[str, tuple[float, str | None]] = {}
@@ -79,13 +121,14 @@ _lock = threading.Lock()
 
 def engine(host: str) -> str | None:
     """The address of an engine that answers a ping, asked at most every 30 seconds; None when there is none."""
+    places = [f"unix://{host}" if host.startswith("/") else host] if host else _usual()
+    key = " ".join(places)
     with _lock:
-        at, found = _known.get(host, (-_REMEMBERED_S, None))
-        if time.monotonic() - at < _REMEMBERED_S and host in _known:
+        at, found = _known.get(key, (-_REMEMBERED_S, None))
+        if time.monotonic() - at < _REMEMBERED_S and key in _known:
             return found
-        places = [host] if host else [f"unix://{path}" for path in _sockets() if os.path.exists(path)]
         found = next((place for place in places if _answers(place)), None)
-        _known[host] = (time.monotonic(), found)
+        _known[key] = (time.monotonic(), found)
         return found
 
 

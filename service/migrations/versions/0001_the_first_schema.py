@@ -255,6 +255,7 @@ def upgrade() -> None:
         sa.Column("seen_oid", sa.String(), nullable=True),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("problems", sa.Text(), nullable=True),
+        sa.Column("tied", sa.String(), nullable=True),
         sa.PrimaryKeyConstraint("source", "path", name=op.f("pk_git_item")),
     )
     with op.batch_alter_table("git_item", schema=None) as batch_op:

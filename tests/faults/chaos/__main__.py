@@ -1,4 +1,4 @@
-"""``python -m tests.faults.chaos --kills 30 --triggers 3000 --db sqlite|postgres --seed N``: run it and print the result."""
+"""``python -m tests.faults.chaos --kills 30 --triggers 3000 --db sqlite|postgres --seed N``: run and print."""
 
 from __future__ import annotations
 

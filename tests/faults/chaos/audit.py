@@ -6,6 +6,7 @@ Reads nothing of Lanner's inside; only the last look (I13) opens the stopped dat
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import sqlite3
@@ -180,7 +181,7 @@ class Audit:
 
     def _history(self, name: str, run: dict[str, Any]) -> None:
         history = [(entry["state"], entry["date"]) for entry in run["state"]["histories"]]
-        for (state, at), (following, later) in zip(history, history[1:], strict=False):
+        for (state, at), (following, later) in itertools.pairwise(history):
             good = following in NEXT.get(state, set())
             self.found.check("I4", good, f"{name}: {state} is followed by {following}")
             self.found.check("I4", at <= later, f"{name}: time goes back at {following}")
@@ -238,7 +239,7 @@ class Audit:
         began = {line.epoch: line.at for line in lines if line.what == "start"}
         ended = {line.epoch: line.at for line in lines if line.what in ("end", "fail")}
         epochs = sorted(began)
-        for earlier, later in zip(epochs, epochs[1:], strict=False):
+        for earlier, later in itertools.pairwise(epochs):
             if earlier in ended:
                 good = ended[earlier] <= began[later]
                 self.found.check("I6", good, f"{name}: epochs {earlier} and {later} overlap")
@@ -360,9 +361,7 @@ def database(found: Findings, url: str, data: Path) -> None:
 
         engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
         with engine.connect() as connection:
-            counts = {
-                name: connection.scalar(sa.text(f"SELECT count(*) FROM {name}")) for name in ("outbox", "timer")
-            }
+            counts = {name: connection.scalar(sa.text(f"SELECT count(*) FROM {name}")) for name in ("outbox", "timer")}
             open_runs = connection.scalar(sa.text("SELECT count(*) FROM task_run WHERE NOT terminal"))
     else:
         with sqlite3.connect(f"file:{data / 'lanner.db'}?mode=ro", uri=True) as raw:

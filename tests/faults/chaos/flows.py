@@ -46,7 +46,8 @@ def _return(task_id: str, text: str = "{{ trigger.body.key }}") -> str:
 
 def _script(task_id: str, ledger: Path, body: str, more: str = "") -> str:
     """A script that notes its start and its end; ``body`` runs in between."""
-    note = f'note() {{ printf "%s\\n" "$1 $LANNER_TASKRUN_ID $LANNER_ATTEMPT $LANNER_EPOCH $$ $(date +%s%N)" >> "{ledger}"; }}'
+    said = "$1 $LANNER_TASKRUN_ID $LANNER_ATTEMPT $LANNER_EPOCH $$ $(date +%s%N)"
+    note = f'note() {{ printf "%s\\n" "{said}" >> "{ledger}"; }}'
     lines = [note, "note start", *body.splitlines()]
     lines += ['echo "::{\\"outputs\\":{\\"token\\":\\"$LANNER_TASKRUN_ID-$LANNER_EPOCH\\"}}::"', "note end"]
     head = f"- id: {task_id}\n  type: io.kestra.plugin.scripts.shell.Script\n"

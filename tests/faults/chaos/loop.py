@@ -38,7 +38,7 @@ class Plan:
 def run(plan: Plan) -> dict[str, Any]:
     """Run the loop; the report has ``ok``, what was ``wrong`` by invariant, and figures."""
     plan.folder.mkdir(parents=True, exist_ok=True)
-    with _database(plan.db) as url:
+    with own_database(plan.db) as url:
         return _run(plan, url)
 
 
@@ -141,7 +141,7 @@ def _deploy(port: int, ledger: Path) -> None:
 
 
 @contextmanager
-def _database(kind: str) -> Iterator[str]:
+def own_database(kind: str) -> Iterator[str]:
     """A database of its own: empty text means SQLite in the data folder."""
     if kind == "sqlite":
         yield ""

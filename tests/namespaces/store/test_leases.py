@@ -138,4 +138,4 @@ def ended_process() -> Iterator[dict[str, str]]:
     process = subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE)
     noted = {"pid": str(process.pid), "start": leases.process_start(process.pid)}
     process.communicate()
-    yield noted
+    return noted

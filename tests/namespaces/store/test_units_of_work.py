@@ -17,6 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from namespaces.errors import LannerError, Unavailable
 from namespaces.store import db
 from namespaces.store.db import Database, PostgresDatabase, SqliteDatabase, create_schema, open_database
+from namespaces.store.statements import raw
 from namespaces.tables import CounterRow
 
 counter = CounterRow.__table__  # type: ignore[attr-defined]
@@ -193,14 +194,14 @@ def test_a_foreign_write_lock_makes_a_write_unavailable_and_not_lost(
 
 def test_waiting_units_share_a_commit(sqlite_database: SqliteDatabase) -> None:
     commits: list[str] = []
-    raw = db._raw(sqlite_database._connection)
+    below = raw(sqlite_database._connection)
 
     with writer_held(sqlite_database) as threads:
-        raw.set_trace_callback(lambda text: commits.append(text) if text == "COMMIT" else None)
+        below.set_trace_callback(lambda text: commits.append(text) if text == "COMMIT" else None)
         for number in range(20):
             threads.append(threading.Thread(target=sqlite_database.write, args=(put(str(number)),)))
             threads[-1].start()
-    raw.set_trace_callback(None)
+    below.set_trace_callback(None)
 
     assert len(values(sqlite_database)) == 20
     assert len(commits) < 20
@@ -214,11 +215,11 @@ def test_a_file_that_vanished_does_not_come_back_empty(sqlite_url: str, tmp_path
 
 
 def test_commits_survive_the_loss_of_power(sqlite_database: SqliteDatabase) -> None:
-    raw = db._raw(sqlite_database._connection)
+    below = raw(sqlite_database._connection)
 
-    assert raw.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert raw.execute("PRAGMA synchronous").fetchone() == (2,)
-    assert raw.execute("PRAGMA foreign_keys").fetchone() == (1,)
+    assert below.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert below.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert below.execute("PRAGMA foreign_keys").fetchone() == (1,)
 
 
 @pytest.mark.postgres

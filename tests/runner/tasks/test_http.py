@@ -91,7 +91,7 @@ def test_a_request_gives_code_headers_and_body(bench: Bench, server: str) -> Non
     end = bench.run(
         task(
             "Request",
-            uri=server + "/a b",
+            uri=server + "/a b?x=1",
             method="post",
             body="{{ flow.id }}",
             headers={"X-A": "{{ 1 }}"},
@@ -100,7 +100,7 @@ def test_a_request_gives_code_headers_and_body(bench: Bench, server: str) -> Non
     )
     assert end.state is State.SUCCESS, end.error
     seen = json.loads(end.outputs["body"])
-    assert (seen["method"], seen["path"], seen["body"]) == ("POST", "/a%20b?q=1&q=2", "f")
+    assert (seen["method"], seen["path"], seen["body"]) == ("POST", "/a%20b?x=1&q=1&q=2", "f")
     assert seen["headers"]["x-a"] == "1"
     assert seen["headers"]["content-type"] == "application/json"
     assert end.outputs["code"] == 200

@@ -463,3 +463,12 @@ def test_a_kill_that_comes_while_the_attempt_is_being_claimed_counts(bench: Benc
     bench.runner.run(claim.task_run.id, 1)
     assert bench.reporter.ends[bench.tr(), 1].state is State.KILLED
     assert bench.reporter.messages() == []
+
+
+def test_commands_that_hold_a_secret_are_no_argument_of_a_process(bench: Bench) -> None:
+    """Everybody on a machine may read the arguments of every process."""
+    bench.secrets.add("hunter2-secret")
+    end = bench.run(commands("tr '\\0' ' ' < /proc/$$/cmdline | grep -c hunter2 || true", ": hunter2-secret", "exit 3"))
+
+    assert end.error == "Command failed with exit code 3"
+    assert "0" in bench.reporter.messages()

@@ -119,6 +119,7 @@ class MemoryWorld:
     """KV, state and namespace files in maps."""
 
     def __init__(self, storage: MemoryStorage) -> None:
+        self.outputs_of_batches: list[Any] = []
         self.storage = storage
         self.kv: dict[tuple[str, str], Any] = {}
         self.types: dict[tuple[str, str], str | None] = {}
@@ -145,6 +146,10 @@ class MemoryWorld:
 
     def kv_keys(self, namespace: str, prefix: str | None) -> list[str]:
         return sorted(key for ns, key in self.kv if ns == namespace and key.startswith(prefix or ""))
+
+    def kv_purge(self, filters: Mapping[str, Any]) -> int:
+        self.calls.append(("kv_purge", dict(filters)))
+        return 0
 
     def may_read(self, uri: str) -> bool:
         return uri in self.readable
@@ -203,6 +208,10 @@ class MemoryWorld:
         self.calls.append(("purge_executions", dict(filters)))
         return {"executions": 1, "logs": 2, "metrics": 3, "storages": 4}
 
+    def batch_outputs(self, parent_run_id: str, task_id: str) -> list[Any]:
+        self.calls.append(("batch_outputs", parent_run_id, task_id))
+        return list(self.outputs_of_batches)
+
     def count_executions(self, filters: Mapping[str, Any]) -> list[dict[str, Any]]:
         self.calls.append(("count", dict(filters)))
         return [{"namespace": "a", "flowId": "b", "count": 0}, {"namespace": "a", "flowId": "c", "count": 2}]
@@ -242,7 +251,7 @@ class Bench:
             "taskrun": {"id": run.id, **({"value": run.value} if run.value else {})},
             **self.variables,
         }
-        return Seen(variables=variables, ports=NoPorts(), secrets=lambda: self.secrets)
+        return Seen(variables=variables, ports=NoPorts(), secrets=lambda: self.secrets, hide=self.secrets.add)
 
     def flow(self, tasks: str) -> Flow:
         reading = read_flow(f"id: f\nnamespace: company.team\ntasks:\n{tasks}", CATALOG)

@@ -20,6 +20,7 @@ from service.wiring import Lanner, build
 
 def make_lanner(folder: Path, **settings: Any) -> Lanner:
     """A wired instance in its own data folder; nothing runs yet."""
+    settings.setdefault("tasks", {"default_task_runner": "process"})  # whatever engine is on this machine
     made = Settings(data_dir=folder, **settings)
     datafolder.prepare(folder)
     ensure_schema(made)

@@ -122,3 +122,16 @@ def test_the_examples_are_without_findings() -> None:
     found = [p for p in check_path(examples).problems if "plugin/" not in p.file]
 
     assert found == []
+
+
+def test_a_path_that_does_not_exist_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """1 would tell a CI that flows are wrong."""
+    assert run(["check", str(tmp_path / "nothing")]) == 2
+    assert "there is no" in capsys.readouterr().err
+
+
+def test_json_is_asked_for_as_everywhere_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, "one.yaml", "id: one\nnamespace: a\ntasks: []\n")
+
+    assert run(["check", str(tmp_path), "--json"]) == 1
+    assert '"code"' in capsys.readouterr().out

@@ -46,7 +46,7 @@ def test_the_command_tree_loads_without_the_server() -> None:
         (["flw"], 2, "Did you mean 'flow'?"),
         (["run"], 2, "Missing argument"),
         (["flow", "list", "--nothing"], 2, "No such option"),
-        (["check", "/does/not/exist"], 1, "there is no /does/not/exist"),
+        (["check", "/does/not/exist"], 2, "there is no /does/not/exist"),
         (["check", ".", "--format", "pdf"], 2, "'pdf' is not one of text, json, github"),
         (["check", "--explain", "G02O"], 1, "did you mean 'G"),
         (["execution", "run", "a", "b", "-i", "novalue"], 1, "not of the form id=value"),
@@ -253,3 +253,42 @@ class TestAddSource:
 )
 def test_durations_are_shown_short(given: object, shown: str) -> None:
     assert seconds(given) == shown
+
+
+SPEAKS_FOR_ITSELF = {"serve", "worker", "schema", "flow diff", "flow export", "db upgrade"}
+"""Servers, and commands whose output has a format of its own."""
+
+
+def test_every_command_that_tells_something_tells_it_as_json_too() -> None:
+    import typer
+
+    from service.cli.app import app
+
+    def commands(command: Any, path: str) -> list[tuple[str, Any]]:
+        inside = getattr(command, "commands", None)
+        if inside is None:
+            return [(path, command)]
+        return [found for name, child in inside.items() for found in commands(child, f"{path} {name}".strip())]
+
+    without = {
+        path
+        for path, command in commands(typer.main.get_command(app), "")
+        if not any("--json" in option.opts for option in command.params)
+    }
+
+    assert {path for path in without if not path.startswith(("context ", "source add"))} == SPEAKS_FOR_ITSELF
+
+
+@pytest.mark.parametrize(
+    ("runs", "waits"),
+    [
+        ([], True),
+        ([{"state": {"current": "PAUSED"}}], True),
+        ([{"state": {"current": "PAUSED"}, "outputs": {"iterationCount": 2}}], False),
+        ([{"state": {"current": "PAUSED"}, "outputs": {"iterationCount": 2}}, {"state": {"current": "PAUSED"}}], True),
+    ],
+)
+def test_waiting_for_an_execution_goes_on_between_two_rounds_of_a_loop(runs: list[dict[str, Any]], waits: bool) -> None:
+    from service.cli.executions import _waits_for_somebody
+
+    assert _waits_for_somebody({"state": {"current": "PAUSED"}, "taskRunList": runs}) is waits

@@ -130,6 +130,7 @@ tasks:
 
 
 def wired(folder: Path, **settings: Any) -> Lanner:
+    settings.setdefault("tasks", {"default_task_runner": "process"})  # whatever engine is on this machine
     made = Settings(data_dir=folder, **settings)
     datafolder.prepare(folder)
     ensure_schema(made)

@@ -47,7 +47,8 @@ async function refresh() {
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     const before = document.querySelector("[data-state]")?.dataset.state;
     const open = document.querySelector("[popover]:popover-open");
-    for (const one of found) {
+    for (const one of [...found, document.getElementById("nav")]) {
+      if (!one) continue;
       const next = fresh.getElementById(one.id);
       if (!next || (open && one.contains(open))) continue;
       await window.htmx.swap({ sourceElement: one, target: one, text: next.outerHTML, swap: "outerMorph" });

@@ -1,0 +1,125 @@
+"""Tasks that count and remove what ran before, on a real instance: their dates are text when they arrive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from namespaces.errors import NotFound
+from tests.support.instances import NS, Instance
+
+LOGGING = "tasks: [{id: t, type: io.kestra.plugin.core.log.Log, message: hi}]\n"
+CORE = "io.kestra.plugin.core."
+
+
+@pytest.fixture
+def instance(tmp_path: Path, database_url: str) -> Iterator[Instance]:
+    made = Instance(tmp_path / "data", database_url)
+    yield made
+    made.close()
+
+
+def test_executions_are_counted_between_two_dates(instance: Instance) -> None:
+    instance.deploy("old", LOGGING)
+    instance.run("old")
+    instance.deploy(
+        "count",
+        f"""
+        tasks:
+          - id: count
+            type: {CORE}execution.Count
+            flows: [{{namespace: {NS}, flowId: old}}]
+            startDate: "{{{{ now() | dateAdd(-1, 'DAYS') }}}}"
+            expression: "{{{{ count >= 1 }}}}"
+          - id: none
+            type: {CORE}execution.Count
+            flows: [{{namespace: {NS}, flowId: old}}]
+            startDate: "2020-01-01T00:00:00Z"
+            endDate: "2020-01-02T00:00:00+02:00"
+            expression: "{{{{ count >= 1 }}}}"
+        """,
+    )
+
+    runs = {run["taskId"]: run for run in instance.run("count")["taskRunList"]}
+
+    assert runs["count"]["outputs"]["total"] == 1
+    assert runs["none"]["outputs"].get("results", []) == []
+
+
+def test_logs_and_executions_are_purged_up_to_a_date(instance: Instance) -> None:
+    instance.deploy("old", LOGGING)
+    old = instance.run("old")["id"]
+    instance.deploy(
+        "purge",
+        f"""
+        tasks:
+          - {{id: logs, type: {CORE}log.PurgeLogs, namespace: {NS}, flowId: old, endDate: "{{{{ now() }}}}"}}
+          - {{id: runs, type: {CORE}execution.PurgeExecutions, flowId: old, endDate: "{{{{ now() }}}}"}}
+        """,
+    )
+
+    runs = {run["taskId"]: run for run in instance.run("purge")["taskRunList"]}
+
+    assert runs["logs"]["outputs"] == {"count": 1}
+    assert runs["runs"]["outputs"] == {"executionsCount": 1, "logsCount": 0, "metricsCount": 0, "storagesCount": 0}
+    with pytest.raises(NotFound):
+        instance.executions.kill(old)
+
+
+def test_logs_and_files_are_purged_and_the_execution_kept(instance: Instance) -> None:
+    instance.deploy("old", f"tasks: [{{id: w, type: {CORE}storage.Write, content: x}}, {LOGGING.split('[')[1]}")
+    old = instance.run("old")["id"]
+    instance.deploy(
+        "purge",
+        f"""
+        tasks:
+          - id: runs
+            type: {CORE}execution.PurgeExecutions
+            namespace: {NS}
+            flowId: old
+            endDate: "{{{{ now() }}}}"
+            purgeExecution: false
+        """,
+    )
+
+    outputs = instance.run("purge")["taskRunList"][0]["outputs"]
+
+    assert (outputs["executionsCount"], outputs["logsCount"], outputs["storagesCount"]) == (0, 1, 1)
+    assert instance.get(old)["state"]["current"] == "SUCCESS"
+    assert instance.logs(old) == []
+
+
+def test_a_date_that_cannot_be_read_is_named(instance: Instance) -> None:
+    instance.deploy("bad", f"tasks: [{{id: t, type: {CORE}log.PurgeLogs, namespace: x, endDate: tomorrow}}]\n")
+
+    assert any("endDate" in line for line in instance.logs(instance.run("bad")["id"]))
+
+
+def test_expired_keys_old_versions_and_chosen_keys_are_purged(instance: Instance) -> None:
+    instance.deploy(
+        "kv",
+        f"""
+        tasks:
+          - {{id: gone, type: {CORE}kv.Set, key: gone, value: "1", ttl: PT0.01S}}
+          - {{id: one, type: {CORE}kv.Set, key: kept, value: "1"}}
+          - {{id: two, type: {CORE}kv.Set, key: kept, value: "2"}}
+          - {{id: three, type: {CORE}kv.Set, key: tmp_a, value: "2"}}
+          - {{id: sleep, type: {CORE}flow.Sleep, duration: PT0.05S}}
+          - {{id: expired, type: {CORE}kv.PurgeKV}}
+          - {{id: versions, type: {CORE}kv.PurgeKV, behavior: {{type: version, keepAmount: 1}}}}
+          - id: chosen
+            type: {CORE}kv.PurgeKV
+            namespaces: [{NS}]
+            keyPattern: "tmp_*"
+            behavior: {{type: key, expiredOnly: false}}
+          - {{id: left, type: {CORE}kv.GetKeys}}
+        """,
+    )
+
+    runs = {run["taskId"]: run.get("outputs") for run in instance.run("kv")["taskRunList"]}
+
+    sizes = {name: runs[name]["size"] for name in ("expired", "versions", "chosen")}
+    assert sizes == {"expired": 1, "versions": 1, "chosen": 1}
+    assert runs["left"]["keys"] == ["kept"]
