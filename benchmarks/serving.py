@@ -47,6 +47,8 @@ class Server:
             written.write_text(self._config)
             command += ["--config", str(written)]
         environ = {name: value for name, value in os.environ.items() if not name.startswith("LANNER_")}
+        # Scripts run with the interpreter that the baselines start, whatever this machine's own `python` drags in.
+        environ["PATH"] = f"{Path(sys.executable).parent}:{environ.get('PATH', '')}"
         with self.log.open("ab") as log:
             self.begun = time.perf_counter()
             self._process = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=log)

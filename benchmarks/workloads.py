@@ -171,10 +171,10 @@ def w6_w7_processes(bench: Bench) -> None:
     with bench.server("w67") as server:
         client = server.start()
         for workload, name, source, count, goal, command, against in (
-            ("W6", "fibo10", flows.fibo(40, 10), 40, 0.55, [sys.executable, "-I", "-S", "-c", flows.fibo_text(10)],
-             "40 bare interpreters"),
-            ("W6", "fibo33", flows.fibo(10, 33), 10, 3.5, [sys.executable, "-I", "-S", "-c", flows.fibo_text(33)],
-             "10 bare interpreters"),
+            ("W6", "fibo10", flows.fibo(40, 10), 40, 0.55, [sys.executable, "-c", flows.fibo_text(10)],
+             "40 x python -c"),
+            ("W6", "fibo33", flows.fibo(10, 33), 10, 3.5, [sys.executable, "-c", flows.fibo_text(33)],
+             "10 x python -c"),
             ("W7", "echoes", flows.echoes(20), 20, 0.07, ["/bin/sh", "-c", "echo 1"], "20 bare shells"),
         ):  # fmt: skip
             client.put_flow(source)

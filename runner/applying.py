@@ -29,6 +29,7 @@ from namespaces.store.nudges import Nudges
 from namespaces.store.outbox import Message
 from runner.deciding import Decision, Outcome, Pending
 from runner.engine.events import AnyEvent, Broken, Pause
+from runner.logs import LogLine
 from runner.plugin import Metric
 from runner.rendering import Rendering
 from runner.rows import run_table
@@ -79,12 +80,13 @@ class Applier:
         worker_id: str | None = None,
         metrics: Sequence[Metric] = (),
         secrets: frozenset[str] = frozenset(),
+        lines: Sequence[LogLine] = (),
     ) -> bool:
         """Apply one event and return whether it changed anything (late and repeated events do not).
 
         Raises ``Unavailable`` when nothing could be committed; applying the same event again is harmless.
         """
-        pending = Pending(event, Future(), worker_id, metrics, secrets)
+        pending = Pending(event, Future(), worker_id, metrics, secrets, lines)
         with self._lock:
             queue = self._queues.setdefault(execution_id, _Queue())
             queue.waiting.append(pending)

@@ -78,6 +78,8 @@ class Pending:
     metrics: Sequence[Metric] = ()
     secrets: frozenset[str] = frozenset()
     """Secret texts the attempt has read: they are sealed in its outputs."""
+    lines: Sequence[LogLine] = ()
+    """The attempt's last log lines, kept together with its end."""
 
 
 @dataclass(slots=True)
@@ -144,6 +146,7 @@ class Decision:
         """Decide one event. A bug in deciding fails this execution with its reason, and nothing else."""
         event = pending.event
         self.place.secrets.update(pending.secrets)
+        self._logs.extend(pending.lines)
         event = self._small(event)
         created = self.value.created
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
@@ -425,7 +425,7 @@ class Executions:
         waits = partial(view.waits_for_somebody, execution_id=execution_id, flow_of=self.registry.flow)
         while True:
             seen = self.nudges.seen(topic)
-            state = State(self.database.read(self._state_of(execution_id)))
+            state = State(self.database.read(lambda c: queries.state(c, execution_id)))
             if state.terminal or (state is State.PAUSED and self.database.read(waits)):
                 return True
             left = deadline - time.monotonic()
@@ -452,16 +452,6 @@ class Executions:
 
     def _row(self, execution_id: str) -> Any:
         return self.database.read(lambda c: self._row_in(c, execution_id))
-
-    @staticmethod
-    def _state_of(execution_id: str) -> Callable[[Connection], str]:
-        def read(connection: Connection) -> str:
-            found = queries.state(connection, execution_id)
-            if found is None:
-                raise NotFound(f"execution '{execution_id}' does not exist")
-            return found
-
-        return read
 
     @staticmethod
     def _row_in(connection: Connection, execution_id: str) -> Any:

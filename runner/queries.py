@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from namespaces.errors import BadRequest
+from namespaces.errors import BadRequest, NotFound
 from namespaces.filters import Filters, Page, ordered, total, where
 from namespaces.store.base import to_micros
 from namespaces.store.statements import Query
@@ -176,9 +176,11 @@ def version(connection: Connection, execution_id: str) -> tuple[int, bool] | Non
     return None if row is None else (row.version, bool(row.finished))
 
 
-def state(connection: Connection, execution_id: str) -> str | None:
-    """The state of one execution, None when unknown."""
+def state(connection: Connection, execution_id: str) -> str:
+    """The state of one execution. Raises ``NotFound``."""
     found: str | None = _STATE.scalar(connection, k_id=execution_id)
+    if found is None:
+        raise NotFound(f"execution '{execution_id}' does not exist")
     return found
 
 

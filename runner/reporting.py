@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from namespaces import crash
 from namespaces.expressions import Ports
 from namespaces.flows.model import Flow
+from namespaces.store.statements import Query
 from runner import view, writing
 from runner.context import ancestors_of
 from runner.engine import events
@@ -22,6 +23,8 @@ from runner.plugin import Metric
 from runner.rendering import Place
 from runner.rows import run_table
 from runner.worker.reporter import Claim
+
+_EXECUTION_OF = Query(sa.select(run_table.c.execution_id).where(run_table.c.id == sa.bindparam("k_id")))
 
 
 @dataclass(slots=True)
@@ -56,9 +59,7 @@ class DatabaseReporter:
     def claim(self, task_run_id: str, epoch: int, worker_id: str) -> Claim | None:
         """One transaction makes the attempt RUNNING and ours; a second claim of the same epoch gets None."""
         database = self._executions.database
-        execution_id = database.read(
-            lambda c: c.execute(sa.select(run_table.c.execution_id).where(run_table.c.id == task_run_id)).scalar()
-        )
+        execution_id = database.read(lambda c: _EXECUTION_OF.scalar(c, k_id=task_run_id))
         if execution_id is None:
             return None
         event = events.AttemptStarted(
@@ -97,9 +98,7 @@ class DatabaseReporter:
         loaded = executions.database.read(lambda c: view.load(c, execution_id, [event]))
         if loaded is None or task_run_id not in loaded.value.runs:
             return None
-        flow: Flow = executions.database.read(
-            lambda c: executions.registry.flow(c, loaded.facts.namespace, loaded.facts.flow_id, loaded.value.revision)
-        )
+        flow: Flow = executions.flow_of(loaded)
         run = loaded.value.runs[task_run_id]
         place = Place(executions.rendering, flow, loaded.facts, loaded.paths)
         scene = Scene(place, loaded.value, run)
@@ -132,13 +131,14 @@ class DatabaseReporter:
         claim: Claim,
         event: events.AttemptFinished | events.BlockFinished,
         metrics: Sequence[Metric] = (),
+        lines: Sequence[LogLine] = (),
     ) -> None:
         crash.reach("result.before_commit")
         key = (claim.task_run.id, claim.epoch)
         with self._lock:
             scene = self._scenes.get(key)
         secrets = frozenset(scene.secrets) if scene else claim.secrets
-        self._executions.apply(str(claim.execution["id"]), event, metrics=metrics, secrets=secrets)
+        self._executions.apply(str(claim.execution["id"]), event, metrics=metrics, secrets=secrets, lines=lines)
         crash.reach("result.after_commit")
         with self._lock:
             self._scenes.pop(key, None)

@@ -100,11 +100,10 @@ class Reconciler:
             helped += self._help(execution_id, lambda i=execution_id: self._force_kill(i))
         for execution_id in self._database.read(lambda c: self._unheard(c, now - UNCLAIMED)):
             helped += self._help(execution_id, lambda i=execution_id: self._announce(i))
-        for run_id in self._database.read(lambda c: batches.unheard(c, BATCH)):
-            helped += 1
-            batches.report(self._executions, run_id)
         for execution_id in self._database.read(self._senseless):
             self._executions.applier.write_off(execution_id, "its state is not one that exists")
+        for run_id in self._database.read(lambda c: batches.unheard(c, BATCH)):
+            helped += self._help(run_id, lambda r=run_id: batches.report(self._executions, r))
         for namespace, flow_id, oldest in self._database.read(self._queues):
             self._help(oldest, lambda n=namespace, f=flow_id: self._driver.released(n, f))
         return helped

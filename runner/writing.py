@@ -6,6 +6,8 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
+from itertools import groupby
 from typing import Any
 
 import sqlalchemy as sa
@@ -152,17 +154,21 @@ def insert_labels(tx: Connection, executions: Iterable[tuple[str, Sequence[tuple
 
 
 def write_logs(tx: Connection, lines: Sequence[LogLine]) -> None:
-    """Insert log lines; of one attempt's numbered line only the first is kept."""
-    plain = [_log_values(line) for line in lines if line.seq is None]
-    numbered = [_log_values(line) for line in lines if line.seq is not None]
-    _INSERT_LOG.run_many(tx, plain)
-    if numbered:
-        insert: Any
-        if tx.dialect.name == "postgresql":
-            from sqlalchemy.dialects.postgresql import insert
-        else:
-            from sqlalchemy.dialects.sqlite import insert
-        tx.execute(insert(log_table).on_conflict_do_nothing(), numbered)
+    """Insert log lines in this order; of one attempt's numbered line only the first is kept."""
+    for numbered, group in groupby(lines, lambda line: line.seq is not None):
+        (_numbered_log(tx.dialect.name) if numbered else _INSERT_LOG).run_many(
+            tx, [_log_values(line) for line in group]
+        )
+
+
+@cache
+def _numbered_log(dialect: str) -> Write:
+    insert: Any
+    if dialect == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert
+    else:
+        from sqlalchemy.dialects.sqlite import insert
+    return Write(insert(log_table).on_conflict_do_nothing())
 
 
 def _log_values(line: LogLine) -> dict[str, Any]:
@@ -283,11 +289,11 @@ def _drop(tx: Connection, drop: DropRuns) -> None:
 
 def insert_execution(tx: Connection, values: Mapping[str, Any]) -> None:
     """A new execution row with its labels."""
-    insert_executions(tx, [values])
+    _INSERT_EXECUTION.run(tx, values)
+    insert_labels(tx, [(values["id"], [(key, value) for key, value in values["labels"]])])
 
 
 def insert_executions(tx: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """New execution rows with their labels."""
-    for values in rows:
-        _INSERT_EXECUTION.run(tx, values)
+    """New execution rows with their labels; all have the same columns."""
+    _INSERT_EXECUTION.run_many(tx, rows)
     insert_labels(tx, [(values["id"], [(key, value) for key, value in values["labels"]]) for values in rows])

@@ -201,15 +201,10 @@ class SqliteDatabase:
         below = raw(self._connection)
         try:
             below.execute("BEGIN IMMEDIATE")
-            for unit in batch:
-                below.execute("SAVEPOINT unit")
-                try:
-                    unit.value = unit.work(self._connection)
-                except Exception as error:  # noqa: BLE001 - whatever the unit raises goes to its caller
-                    below.execute("ROLLBACK TO unit")
-                    unit.error = error
-                below.execute("RELEASE unit")
-            below.execute("COMMIT")
+            if len(batch) == 1:
+                self._alone(below, batch[0])
+            else:
+                self._together(below, batch)
         except Exception as error:
             log.exception("commit of %d units of work failed", len(batch), extra={"action": "commit_failed"})
             if below.in_transaction:
@@ -219,6 +214,27 @@ class SqliteDatabase:
                 unit.error.__cause__ = error
         for unit in batch:
             unit.done.release()
+
+    def _alone(self, below: sqlite3.Connection, unit: _Unit) -> None:
+        """Nothing else is in the transaction: its failure may undo all of it."""
+        try:
+            unit.value = unit.work(self._connection)
+        except Exception as error:  # noqa: BLE001 - whatever the unit raises goes to its caller
+            below.execute("ROLLBACK")
+            unit.error = error
+        else:
+            below.execute("COMMIT")
+
+    def _together(self, below: sqlite3.Connection, batch: list[_Unit]) -> None:
+        for unit in batch:
+            below.execute("SAVEPOINT unit")
+            try:
+                unit.value = unit.work(self._connection)
+            except Exception as error:  # noqa: BLE001 - whatever the unit raises goes to its caller
+                below.execute("ROLLBACK TO unit")
+                unit.error = error
+            below.execute("RELEASE unit")
+        below.execute("COMMIT")
 
 
 class _Unit:

@@ -15,6 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.sql.dml import UpdateBase
 
+from namespaces.store.base import Instant, Json, dump_json, to_micros
+
 Convert = Callable[[Any], Any]
 
 
@@ -96,7 +98,7 @@ class Query:
         if self._plan is None:
             found: list[tuple[int, Convert]] = []
             for index, column in enumerate(self._statement.selected_columns):
-                process = column.type.dialect_impl(connection.dialect).result_processor(connection.dialect, None)
+                process = _result_processor(column.type, connection.dialect)
                 if process is not None:
                     found.append((index, process))
             self._convert = found
@@ -125,7 +127,7 @@ class _Plan:
         self._fixed: dict[str, Any] = {}
         for name in compiled.positiontup or ():
             bind = compiled.binds[name]
-            self._binds.append((name, bind.type.dialect_impl(dialect).bind_processor(dialect)))
+            self._binds.append((name, _bind_processor(bind.type, dialect)))
             if not bind.required:
                 self._fixed[name] = bind.effective_value
 
@@ -134,6 +136,23 @@ class _Plan:
         if fixed:
             values = {**fixed, **values}
         return [values[name] if process is None else process(values[name]) for name, process in self._binds]
+
+
+def _bind_processor(kind: Any, dialect: Dialect) -> Convert | None:
+    if isinstance(kind, Json | Instant):
+        # These two are most of what there is to convert: without the wrappers around them it takes half the time.
+        own = dump_json if isinstance(kind, Json) else to_micros
+        return lambda value: None if value is None else own(value)
+    processor: Convert | None = kind.dialect_impl(dialect).bind_processor(dialect)
+    return processor
+
+
+def _result_processor(kind: Any, dialect: Dialect) -> Convert | None:
+    if isinstance(kind, Json | Instant):
+        own = kind.process_result_value
+        return lambda value: own(value, dialect)
+    processor: Convert | None = kind.dialect_impl(dialect).result_processor(dialect, None)
+    return processor
 
 
 def raw(connection: Connection) -> sqlite3.Connection:

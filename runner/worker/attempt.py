@@ -9,7 +9,7 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from namespaces.masking import Masker
 from runner import tasks
 from runner.engine.events import AttemptFinished, AttemptStarted, BlockFinished, Update
 from runner.engine.states import State
+from runner.logs import LogLine
 from runner.plugin import Output, RunFailed
 from runner.worker.loglines import FLUSH_S, LogSink, Origin
 from runner.worker.reporter import Claim, Reporter
@@ -177,7 +178,6 @@ class AttemptRunner:
                 if adopted is None:
                     self.announce(claim, began, running)
                 outcome = self.perform(live, running, adopted)
-            self.drain(sink)
             self._report(live, running, outcome, began, sink)
         finally:
             if running is not None:
@@ -361,13 +361,18 @@ class AttemptRunner:
         self.services.deadlines.after(self.services.limits.unresponsive_s, give_up)
 
     def _report(self, live: Live, running: Running | None, outcome: Outcome, began: datetime, sink: LogSink) -> None:
-        if not live.first_to_report():
-            return
+        """Say how it ended. Its last log lines go with the end: one commit instead of two."""
+        first = live.first_to_report()
         claim = live.claim
+        lost = outcome.lost or (live.given_back and outcome.state is State.KILLED)
+        if not first or lost or claim.task.log_to_file:
+            self.drain(sink)
+        if not first:
+            return
         if outcome.lost:
             self.deliver_lost(claim, outcome.error or "its supervisor is gone")
             return
-        if live.given_back and outcome.state is State.KILLED:
+        if lost:
             self.deliver_lost(claim, "its worker was stopped")
             return
         info = {"workerId": self.worker_id, **outcome.info}
@@ -384,7 +389,7 @@ class AttemptRunner:
             update=outcome.update,
             info=info,
         )
-        self.deliver(claim, event, () if running is None else tuple(running.metrics))
+        self.deliver(claim, event, () if running is None else tuple(running.metrics), sink.last())
 
     def drain(self, sink: LogSink) -> None:
         """All lines are recorded before the end is, however long the database is away."""
@@ -402,10 +407,16 @@ class AttemptRunner:
             file.touch()
         return running.store(f"{running.task_run_id}-{running.attempt}.log", file)
 
-    def deliver(self, claim: Claim, event: AttemptFinished | BlockFinished, metrics: tuple[Any, ...]) -> None:
+    def deliver(
+        self,
+        claim: Claim,
+        event: AttemptFinished | BlockFinished,
+        metrics: tuple[Any, ...],
+        lines: Sequence[LogLine] = (),
+    ) -> None:
         """Have the end recorded, however long the database is away: the spool keeps it meanwhile."""
         crash.reach("result.after_spool")
-        self._insist(claim, lambda: self.reporter.finished(claim, event, metrics))
+        self._insist(claim, lambda: self.reporter.finished(claim, event, metrics, lines))
 
     def deliver_lost(self, claim: Claim, reason: str) -> None:
         self._insist(claim, lambda: self.reporter.lost(claim, reason))

@@ -138,6 +138,16 @@ class LogSink:
                 return
             self._pending = []
 
+    def last(self) -> list[LogLine]:
+        """The attempt is over: its last lines, for whoever records the end. None are left here."""
+        with self._lock:
+            if self._file is not None:
+                self.close()
+            else:
+                self._note_dropped()
+            lines, self._pending = self._pending, []
+            return lines
+
     def _to_file(self) -> None:
         assert self._file is not None
         names = {number: name for name, number in LEVELS.items()}
@@ -149,8 +159,10 @@ class LogSink:
     def close(self) -> None:
         """The attempt is over: say what was dropped, hand on what is left."""
         with self._lock:
-            if self._dropped:
-                message = f"{self._dropped} lines dropped"
-                self._pending.append(line(self._origin, self._clock.now(), "WARN", message))
-                self._dropped = 0
+            self._note_dropped()
             self.flush()
+
+    def _note_dropped(self) -> None:
+        if self._dropped:
+            self._pending.append(line(self._origin, self._clock.now(), "WARN", f"{self._dropped} lines dropped"))
+            self._dropped = 0

@@ -46,8 +46,16 @@ class Reporter(Protocol):
         """Note what became known after the claim: process, task runner. The claim itself made the attempt RUNNING."""
         ...
 
-    def finished(self, claim: Claim, event: AttemptFinished | BlockFinished, metrics: Sequence[Metric] = ()) -> None:
+    def finished(
+        self,
+        claim: Claim,
+        event: AttemptFinished | BlockFinished,
+        metrics: Sequence[Metric] = (),
+        lines: Sequence[LogLine] = (),
+    ) -> None:
         """Record the end exactly once; a stale epoch is kept as ``late_result`` and changes nothing.
+
+        ``lines`` are the attempt's last ones: they are kept with the end or not at all, like those of ``logs``.
 
         Raises ``Unavailable`` while the database is down: keep the result in the spool and try again.
         """

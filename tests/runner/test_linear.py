@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from namespaces.store import db
 from namespaces.store.db import Database, PostgresDatabase, SqliteDatabase
+from namespaces.store.statements import Query, Write, raw
 from runner.renderer import Renderer
 from tests.support.instances import Shell
 
@@ -24,6 +25,18 @@ class Counted:
     executed: list[str] = field(default_factory=list)
 
 
+BELOW_SQLALCHEMY = ((Write, "run"), (Write, "run_many"), (Query, "all"), (Query, "one_or_none"))
+"""Statements that SQLAlchemy's events do not see on SQLite."""
+
+
+def _counted(own: Callable[..., Any], executed: Callable[[], None]) -> Callable[..., Any]:
+    def run(*given: Any, **named: Any) -> Any:
+        executed()
+        return own(*given, **named)
+
+    return run
+
+
 @contextmanager
 def counting(database: Database) -> Iterator[Counted]:
     """Statements (an executemany counts once) and commits (on PostgreSQL those of reads too) while the block runs."""
@@ -34,12 +47,15 @@ def counting(database: Database) -> Iterator[Counted]:
 
     sa.event.listen(sa.engine.Engine, "before_cursor_execute", executed)
     if isinstance(database, SqliteDatabase):
-        raw = db._raw(database._connection)
+        below = raw(database._connection)
 
         def trace(text: str) -> None:
             counted.commits += text == "COMMIT"
 
-        raw.set_trace_callback(trace)
+        below.set_trace_callback(trace)
+        patched = [(kind, name, getattr(kind, name)) for kind, name in BELOW_SQLALCHEMY]
+        for kind, name, own in patched:
+            setattr(kind, name, _counted(own, executed))
     else:
         assert isinstance(database, PostgresDatabase)
 
@@ -52,7 +68,9 @@ def counting(database: Database) -> Iterator[Counted]:
     finally:
         sa.event.remove(sa.engine.Engine, "before_cursor_execute", executed)
         if isinstance(database, SqliteDatabase):
-            raw.set_trace_callback(None)
+            below.set_trace_callback(None)
+            for kind, name, own in patched:
+                setattr(kind, name, own)
         else:
             sa.event.remove(database._engine, "commit", committed)
 

@@ -693,11 +693,6 @@ def downgrade() -> None:
 
     op.drop_table("kv")
     op.drop_table("iteration_value")
-    op.drop_table("batch_set")
-    with op.batch_alter_table("batch", schema=None) as batch_op:
-        batch_op.drop_index("ix_batch_execution")
-
-    op.drop_table("batch")
     with op.batch_alter_table("idempotency_key", schema=None) as batch_op:
         batch_op.drop_index("ix_idempotency_key_created")
 
@@ -759,5 +754,10 @@ def downgrade() -> None:
     op.drop_table("execution")
     op.drop_table("counter")
     op.drop_table("blob")
+    op.drop_table("batch_set")
+    with op.batch_alter_table("batch", schema=None) as batch_op:
+        batch_op.drop_index("ix_batch_execution")
+
+    op.drop_table("batch")
     op.drop_table("audit_log")
     # ### end Alembic commands ###

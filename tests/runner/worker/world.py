@@ -84,8 +84,15 @@ class MemoryReporter:
         if self.on_start is not None:
             self.on_start(event)
 
-    def finished(self, claim: Claim, event: AttemptFinished | BlockFinished, metrics: Sequence[Metric] = ()) -> None:
+    def finished(
+        self,
+        claim: Claim,
+        event: AttemptFinished | BlockFinished,
+        metrics: Sequence[Metric] = (),
+        lines: Sequence[LogLine] = (),
+    ) -> None:
         self._check()
+        self.logs(lines)
         key = (claim.task_run.id, claim.epoch)
         if key in self.ends:
             self.late.append(event)
