@@ -164,7 +164,8 @@ class Applier:
             ready = decision.ready()
             if ready.strangers:
                 reason = f"the flow has no task '{ready.strangers[0]}', which waits to run"
-                self.apply(execution_id, Broken(at=self._clock.now(), reason=reason))
+                broken = Broken(at=self._clock.now(), reason=reason)
+                self._apply_batch(execution_id, [Pending(broken, Future())])  # not apply: it may wait for this thread
                 return
             try:
                 self._finish(decision)

@@ -110,6 +110,7 @@ class Effects:
         outputs, error = row.outputs, None
         if state.terminal and row.trigger_execution_id is not None:
             parent = row.trigger_execution_id
+            # A sealed value belongs to one execution: the parent's is another one.
             outputs = reseal(self._executions.rendering.vault, outputs, row.id, parent)
             try:
                 outputs = {**(outputs or {}), **self._legacy_outputs(parent, row, self._clock.now())} or None

@@ -126,6 +126,7 @@ class MemoryWorld:
     """KV, state and namespace files in maps."""
 
     def __init__(self, storage: MemoryStorage) -> None:
+        self.outputs_of_batches: list[Any] = []
         self.storage = storage
         self.kv: dict[tuple[str, str], Any] = {}
         self.types: dict[tuple[str, str], str | None] = {}
@@ -213,6 +214,10 @@ class MemoryWorld:
     def purge_executions(self, filters: Mapping[str, Any]) -> dict[str, int]:
         self.calls.append(("purge_executions", dict(filters)))
         return {"executions": 1, "logs": 2, "metrics": 3, "storages": 4}
+
+    def batch_outputs(self, parent_run_id: str, task_id: str) -> list[Any]:
+        self.calls.append(("batch_outputs", parent_run_id, task_id))
+        return list(self.outputs_of_batches)
 
     def count_executions(self, filters: Mapping[str, Any]) -> list[dict[str, Any]]:
         self.calls.append(("count", dict(filters)))
