@@ -141,7 +141,11 @@ def run(suite: Path, mode: str, folder: Path, jobs: str, more: list[str]) -> lis
 
 
 def secrets() -> dict[str, str]:
-    values = {"MY_SECRET": '{"secretKey":"secretValue"}', "NEW_LINE": "first\nsecond\nthird", "WEBHOOK_KEY": "secretKey"}  # noqa: E501
+    values = {
+        "MY_SECRET": '{"secretKey":"secretValue"}',
+        "NEW_LINE": "first\nsecond\nthird",
+        "WEBHOOK_KEY": "secretKey",
+    }  # noqa: E501
     return {f"SECRET_{name}": base64.b64encode(value.encode()).decode() for name, value in values.items()}
 
 

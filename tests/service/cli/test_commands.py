@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -93,9 +94,8 @@ def test_an_at_sign_in_an_option_is_taken_literally(capsys: pytest.CaptureFixtur
 
 
 def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
-    done = subprocess.run(
-        f"{sys.executable} -m service --help | head -c 1", shell=True, capture_output=True, text=True, check=False
-    )
+    line = f"{shlex.quote(sys.executable)} -m service --help | head -c 1"
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
 
     assert done.stderr == ""
 
