@@ -145,7 +145,7 @@ def secrets() -> dict[str, str]:
         "MY_SECRET": '{"secretKey":"secretValue"}',
         "NEW_LINE": "first\nsecond\nthird",
         "WEBHOOK_KEY": "secretKey",
-    }  # noqa: E501
+    }
     return {f"SECRET_{name}": base64.b64encode(value.encode()).decode() for name, value in values.items()}
 
 
