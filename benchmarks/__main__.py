@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import tempfile
 import time
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def main() -> None:
     unknown = set(options.workloads) - set(names)
     if unknown:
         parser.error(f"no workload named {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    keep_bytecode()
     report = Report(quiet=options.json)
     began = time.perf_counter()
     with scratch() as folder:
@@ -32,6 +34,15 @@ def main() -> None:
     report.note(f"took {time.perf_counter() - began:.0f} s, load average {os.getloadavg()[0]:.1f}")
     if options.json:
         print(report.json())
+
+
+def keep_bytecode() -> None:
+    """Measure as installed: where Python may not write its caches here, give it a folder elsewhere.
+
+    Compiling everything anew would be most of a start.
+    """
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+        os.environ.setdefault("PYTHONPYCACHEPREFIX", str(Path(tempfile.gettempdir()) / "lanner-bench-pycache"))
 
 
 def run(options: argparse.Namespace, report: Report, folder: Path) -> None:

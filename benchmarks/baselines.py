@@ -25,6 +25,8 @@ class Machine:
     grouped_rows: float
     interpreter_s: float
     python_s: float
+    imports_s: float
+    """``import flask, sqlmodel`` in a fresh interpreter: below that no start of such a server can come."""
     hello_s: float
     hello_p99_s: float
     hello_rate: float
@@ -43,6 +45,7 @@ def measure(folder: Path) -> Machine:
         grouped_rows=grouped,
         interpreter_s=spawn([sys.executable, "-I", "-S", "-c", "pass"]),
         python_s=spawn([sys.executable, "-c", "pass"]),
+        imports_s=spawn([sys.executable, "-c", "import flask, sqlmodel"], 5),
         hello_s=median(alone.latencies),
         hello_p99_s=percentile(paced.latencies, 0.99),
         hello_rate=many.rate,
