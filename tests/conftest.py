@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,20 +45,8 @@ def sqlite_url(tmp_path: Path) -> str:
 @pytest.fixture
 def postgres_url() -> Iterator[str]:
     """A schema of its own on the PostgreSQL server, gone afterwards."""
-    url = services.require("PostgreSQL", services.POSTGRES)
-    import sqlalchemy as sa
-
-    name = f"t_{uuid.uuid4().hex[:16]}"
-    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool)
-    with engine.connect() as connection:
-        connection.execute(sa.text(f"CREATE SCHEMA {name}"))
-    own = sa.make_url(url).update_query_dict({"options": f"-csearch_path={name}"})
-    try:
-        yield own.render_as_string(hide_password=False)
-    finally:
-        with engine.connect() as connection:
-            connection.execute(sa.text(f"DROP SCHEMA {name} CASCADE"))
-        engine.dispose()
+    with services.postgres_schema() as url:
+        yield url
 
 
 @pytest.fixture
@@ -87,12 +74,12 @@ def database(request: pytest.FixtureRequest) -> Database:
     return found
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def rabbitmq_url() -> str:
     return services.require("RabbitMQ", services.RABBITMQ)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def redis_url() -> str:
     return services.require("Redis", services.REDIS)
 

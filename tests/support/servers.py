@@ -10,7 +10,7 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tests.support.waiting import until
 
@@ -25,12 +25,14 @@ def free_port() -> int:
         return port
 
 
-def lanner(*arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None) -> subprocess.Popen[str]:
-    """Start the command line of this checkout."""
+def lanner(
+    *arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None, output: IO[str] | None = None
+) -> subprocess.Popen[str]:
+    """Start the command line of this checkout. What talks a lot gets a file: nobody reads a pipe before the end."""
     return subprocess.Popen(
         [sys.executable, "-m", "service", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=output or subprocess.PIPE,
+        stderr=output or subprocess.PIPE,
         text=True,
         cwd=cwd or ROOT,
         env=clean_environment() | {"PYTHONPATH": str(ROOT)} | (env or {}),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import pytest
@@ -34,3 +37,22 @@ def require(service: str, url: str) -> str:
     except OSError as error:
         missing(service, f"nothing answers at {parts.hostname}:{parts.port or default} ({error.strerror or error})")
     return url
+
+
+@contextmanager
+def postgres_schema() -> Iterator[str]:
+    """The URL of a schema of its own on the PostgreSQL server, gone afterwards."""
+    url = require("PostgreSQL", POSTGRES)
+    import sqlalchemy as sa
+
+    name = f"t_{uuid.uuid4().hex[:16]}"
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool)
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE SCHEMA {name}"))
+    own = sa.make_url(url).update_query_dict({"options": f"-csearch_path={name}"})
+    try:
+        yield own.render_as_string(hide_password=False)
+    finally:
+        with engine.connect() as connection:
+            connection.execute(sa.text(f"DROP SCHEMA {name} CASCADE"))
+        engine.dispose()
