@@ -109,7 +109,6 @@ def run(suite: Path, mode: str, folder: Path, jobs: str, more: list[str]) -> lis
         ),
         encoding="utf-8",
     )
-    output = folder / "results.json"
     log = (folder / "server.log").open("w")
     server = subprocess.Popen(
         [sys.executable, "-m", "service", "serve", "--data", str(folder / "data"), "--config", str(config),
@@ -118,14 +117,20 @@ def run(suite: Path, mode: str, folder: Path, jobs: str, more: list[str]) -> lis
     )  # fmt: skip
     try:
         wait_ready(url, server, folder)
-        command = [sys.executable, str(suite / "run.py"), "--url", url, "--deploy", mode, "--have", "all",
-                   "--jobs", jobs, "--json", str(output), *more]  # fmt: skip
-        if mode == "git":
-            command += ["--repo", str(repository)]
-        with (folder / "suite.log").open("w") as lines:
-            done = subprocess.run(command, stdout=lines, stderr=subprocess.STDOUT, check=False, cwd=folder)
-        if done.returncode not in (0, 1) or not output.exists():
-            raise SystemExit(f"the suite did not run:\n{(folder / 'suite.log').read_text()[-2000:]}")
+        found: list[dict[str, Any]] = []
+        for cases in sorted(suite.glob("cases*.json")):
+            output = folder / f"results-{cases.name}"
+            command = [sys.executable, str(suite / "run.py"), "--url", url, "--deploy", mode, "--have", "all",
+                       "--jobs", jobs, "--cases", str(cases), "--json", str(output), *more]  # fmt: skip
+            if mode == "git":
+                command += ["--repo", str(repository)]
+            if found:
+                command += ["--no-expressions"]  # the table is the same for all files of cases
+            with (folder / f"suite-{cases.stem}.log").open("w") as lines:
+                done = subprocess.run(command, stdout=lines, stderr=subprocess.STDOUT, check=False, cwd=folder)
+            if done.returncode not in (0, 1) or not output.exists():
+                raise SystemExit(f"the suite did not run:\n{(folder / f'suite-{cases.stem}.log').read_text()[-2000:]}")
+            found += json.loads(output.read_text(encoding="utf-8"))["results"]
         if server.poll() is not None:
             raise SystemExit(f"the server ended during the suite:\n{(folder / 'server.log').read_text()[-3000:]}")
     finally:
@@ -136,7 +141,6 @@ def run(suite: Path, mode: str, folder: Path, jobs: str, more: list[str]) -> lis
             server.kill()
             server.wait()
         log.close()
-    found: list[dict[str, Any]] = json.loads(output.read_text(encoding="utf-8"))["results"]
     return found
 
 
