@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING
 
 from namespaces.errors import Problem, Severity
@@ -71,6 +72,11 @@ def hold(
                 message = f"too many deletions in namespace '{old}': approve the plan to delete them"
                 holds.add(candidate.path, Problem("G062", message, line=1, column=1))
     arriving: dict[Key, Candidate] = {c.identity: c for c in found.values() if c.arrives and c.identity is not None}
+
+    @cache
+    def homes() -> frozenset[str]:
+        return frozenset(namespace for _, namespace, _ in (*arriving, *situation.inventory.by_key))
+
     grown = True
     while grown:
         grown = False
@@ -92,7 +98,7 @@ def hold(
                 message = "the file that defined it before is held"
                 holds.add(candidate.path, Problem("G061", message, line=1, column=1))
             if candidate.references and candidate.arrives and not holds.has(candidate):
-                grown |= _check_references(situation, found, arriving, holds, candidate)
+                grown |= _check_references(situation, found, arriving, homes, holds, candidate)
     return holds
 
 
@@ -109,10 +115,15 @@ def _check_references(
     situation: Situation,
     found: Mapping[str, Candidate],
     arriving: Mapping[Key, Candidate],
+    homes: Callable[[], frozenset[str]],
     holds: Holds,
     candidate: Candidate,
 ) -> bool:
-    """Hold the candidate when a subflow it calls will not be there. Whether something was held."""
+    """Hold the candidate when a subflow it calls will not be there. Whether something was held.
+
+    ``homes`` are the namespaces this source has flows in. An allow list such as `**` makes no namespace its own: what
+    lies elsewhere follows `unresolved_reference` (gitops.md 2.5 step 8).
+    """
     for namespace, flow_id in candidate.references:
         key: Key = (Kind.FLOW, namespace, flow_id)
         coming = arriving.get(key)
@@ -125,7 +136,7 @@ def _check_references(
             message = f"calls '{name}', which is held because of {_cause(holds, coming)}"
             holds.add(candidate.path, Problem("G061", message, line=1, column=1))
             return holds.hold(candidate, _cause(holds, coming))
-        ours = owner_of(situation.rules, namespace) == situation.source.name
+        ours = namespace in homes() and owner_of(situation.rules, namespace) == situation.source.name
         message = f"calls '{name}', which does not exist"
         if ours or situation.source.apply.unresolved_reference == "error":
             holds.add(candidate.path, Problem("G060", message, line=1, column=1))

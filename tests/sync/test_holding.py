@@ -121,6 +121,13 @@ def test_atomicity_file_holds_the_bad_file_only(world: World) -> None:
     assert [item.path for item in world.service.items("data", "held")] == [at("company.a", "a")]
 
 
+def test_a_source_of_every_namespace_only_warns_of_a_call_into_one_it_has_no_flow_in(world: World) -> None:
+    run = world.synced({at("company.a", "a"): calls("a", "company.a", "company.empty", "other")})
+
+    assert world.flows() == {"company.a.a": 1}
+    assert [(r.code, r.severity) for r in world.results(run) if r.code] == [("G060", "warning")]
+
+
 def test_a_missing_subflow_of_the_source_is_an_error_and_of_another_one_a_warning(world: World) -> None:
     run = world.synced(
         {
