@@ -5,7 +5,7 @@ No regular expressions: a pattern written by somebody else cannot make the match
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 WILDCARDS = "*?"
 
@@ -36,27 +36,10 @@ def literal_prefix(pattern: str) -> str:
 
 
 def _matches(pattern: Sequence[str], parts: Sequence[str]) -> bool:
-    """Greedy matching that goes back to the last ``**`` only: enough, because ``**`` takes any number of parts."""
     if len(pattern) > 1 and pattern[-1] == "**":
         # At least one part for a trailing `**`: the last `*` takes one, the `**` before it the others.
         pattern = [*pattern, "*"]
-    at, mark, resume = 0, -1, 0
-    index = 0
-    while index < len(parts):
-        if at < len(pattern) and pattern[at] == "**":
-            mark, resume = at, index
-            at += 1
-        elif at < len(pattern) and _part(pattern[at], parts[index]):
-            at += 1
-            index += 1
-        elif mark >= 0:
-            resume += 1
-            index, at = resume, mark + 1
-        else:
-            return False
-    while at < len(pattern) and pattern[at] == "**":
-        at += 1
-    return at == len(pattern)
+    return _greedy(pattern, parts, any_number="**", one=_part)
 
 
 def _part(pattern: str, text: str) -> bool:
@@ -64,13 +47,22 @@ def _part(pattern: str, text: str) -> bool:
         return True
     if "*" not in pattern and "?" not in pattern:
         return pattern == text
+    return _greedy(pattern, text, any_number="*", one=_character)
+
+
+def _character(pattern: str, text: str) -> bool:
+    return pattern in ("?", text)
+
+
+def _greedy(pattern: Sequence[str], items: Sequence[str], *, any_number: str, one: Callable[[str, str], bool]) -> bool:
+    """Greedy matching that goes back to the last ``any_number`` only: enough, because that takes any number of items."""
     at, mark, resume = 0, -1, 0
     index = 0
-    while index < len(text):
-        if at < len(pattern) and pattern[at] == "*":
+    while index < len(items):
+        if at < len(pattern) and pattern[at] == any_number:
             mark, resume = at, index
             at += 1
-        elif at < len(pattern) and pattern[at] in ("?", text[index]):
+        elif at < len(pattern) and one(pattern[at], items[index]):
             at += 1
             index += 1
         elif mark >= 0:
@@ -78,6 +70,6 @@ def _part(pattern: str, text: str) -> bool:
             index, at = resume, mark + 1
         else:
             return False
-    while at < len(pattern) and pattern[at] == "*":
+    while at < len(pattern) and pattern[at] == any_number:
         at += 1
     return at == len(pattern)

@@ -46,3 +46,13 @@ def test_in_the_silent_mode_nothing_comes() -> None:
 
     assert nudges.seen("t") == 0
     assert nudges.wait("t", 0, 0.01) == 0
+
+
+def test_a_million_topics_cost_nothing() -> None:
+    nudges = Nudges()
+    before = len(nudges._slots)
+
+    for number in range(10_000):
+        nudges.send(f"execution:{number}")
+
+    assert len(nudges._slots) == before
