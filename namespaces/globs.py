@@ -55,7 +55,7 @@ def _character(pattern: str, text: str) -> bool:
 
 
 def _greedy(pattern: Sequence[str], items: Sequence[str], *, any_number: str, one: Callable[[str, str], bool]) -> bool:
-    """Greedy matching that goes back to the last ``any_number`` only: enough, because that takes any number of items."""
+    """Greedy matching that goes back to the last ``any_number`` only: enough, as that takes any number."""
     at, mark, resume = 0, -1, 0
     index = 0
     while index < len(items):
