@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from namespaces.durations import parse_duration
 from namespaces.errors import LannerError
-from namespaces.flows.model import EachParallel, Flow, ForEach, If, LoopUntil, Pause, Switch
+from namespaces.flows.model import Approval, EachParallel, Flow, ForEach, If, LoopUntil, Pause, Switch
 from runner.engine.effects import Ask, Question
 
 MAX_VALUES = 50_000
@@ -55,11 +55,47 @@ def answer(flow: Flow, ask: Ask, task_id: str | None, renderer: Renderer, stored
         case Question.PAUSE, Pause():
             behavior = renderer.text(task.behavior).strip().upper() or "RESUME"
             return _duration(task.pause_duration, renderer), _duration(task.timeout, renderer), behavior
+        case Question.APPROVAL, Approval():
+            return approval_terms(task, renderer)
         case Question.SLA, _:
             sla = flow.sla[ask.index] if ask.index < len(flow.sla) else None
             return sla is None or sla.assert_ is None or truthy(renderer.text(sla.assert_))
         case _:
             raise CannotAnswer(f"no answer to '{ask.question}' for task '{task_id}'")
+
+
+_BEHAVIORS = ("CONTINUE", "WARN", "FAIL", "SUCCEED", "CANCEL", "KILL")
+_COMMENTS = ("NEVER", "ALWAYS", "ON_DENY", "ON_APPROVE")
+
+
+def approval_terms(task: Approval, renderer: Renderer) -> dict[str, Any]:
+    """What an Approval says about its decision, rendered (``flows.md`` 4.15). Raises ``CannotAnswer``."""
+    given = task.properties
+
+    def text(key: str, default: str) -> str:
+        value = given.get(key)
+        return default if value is None else renderer.text(str(value)).strip()
+
+    def word(key: str, default: str, known: tuple[str, ...]) -> str:
+        found = text(key, default).upper()
+        if found not in known:
+            raise CannotAnswer(f"{key} is {found[:40]!r}, expected one of {', '.join(known)}")
+        return found
+
+    auto = given.get("autoApprove")
+    texts = given.get("decisions") or {}
+    return {
+        "auto": auto if isinstance(auto, bool) else truthy(renderer.text(str(auto or "false"))),
+        "timeout": _duration(task.timeout, renderer),
+        "comment": word("commentRequired", "NEVER", _COMMENTS),
+        "buttons": [renderer.text(str(texts.get(key) or default)) for key, default in _BUTTONS],
+        "approve": word("approveBehavior", "CONTINUE", _BEHAVIORS),
+        "deny": word("denyBehavior", "CANCEL", _BEHAVIORS),
+        "expire": word("expireBehavior", "CANCEL", _BEHAVIORS),
+    }
+
+
+_BUTTONS = (("approve", "Approve"), ("deny", "Deny"))
 
 
 def loop_values(values: Any, renderer: Renderer) -> tuple[str, ...]:

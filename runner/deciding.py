@@ -228,11 +228,18 @@ class Decision:
             else:
                 stored = self._stored_value(ask) if ask.question is Question.ITERATION else None
                 value = asking.answer(self.flow, ask, run.task_id if run else None, renderer, stored)
-                if ask.question is Question.VALUES:
+                if ask.question is Question.APPROVAL:
+                    value["url"] = self._page()
+                elif ask.question is Question.VALUES:
                     self._refuse_many(len(value))
         except LannerError as error:
             return Answered(at=event.at, ask=ask, error=error.message)
         return Answered(at=event.at, ask=ask, value=value)
+
+    def _page(self) -> str:
+        """Address of the execution's page."""
+        base = str(self._rendering.surroundings.kestra.get("url", "")).rstrip("/")
+        return f"{base}/ui/main/executions/{self.value.namespace}/{self.value.flow_id}/{self.value.id}"
 
     def _refuse_many(self, values: int) -> None:
         """More values than an execution may have task runs are not even begun with."""

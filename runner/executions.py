@@ -22,7 +22,7 @@ from namespaces.inputs import Resolved, resolve_inputs
 from namespaces.registry import Registry
 from namespaces.store.db import Database
 from namespaces.store.nudges import Nudges
-from runner import queries, rows, starting, view, writing
+from runner import queries, reviewing, rows, starting, view, writing
 from runner.applying import Applier, Outcome
 from runner.engine import events
 from runner.engine.restart import NOTHING
@@ -142,9 +142,9 @@ class Executions:
 
     def resolve(self, flow: Flow, submitted: Mapping[str, Any], execution_id: str, store: bool = True) -> Resolved:
         """The flow's inputs from what was submitted; files are kept under the execution's folder."""
-        return self._resolve_declared(flow, flow.inputs, submitted, execution_id, store=store)
+        return self.resolve_declared(flow, flow.inputs, submitted, execution_id, store=store)
 
-    def _resolve_declared(
+    def resolve_declared(
         self,
         flow: Flow,
         declared: Sequence[Any],
@@ -249,7 +249,7 @@ class Executions:
         by: str | None = None,
     ) -> None:
         """Resume the first paused task run. Raises ``Conflict`` when nothing is paused, ``InvalidInput`` for inputs."""
-        loaded = self._loaded(execution_id, events.Resume(at=self.clock.now(), task_run_id=task_run_id))
+        loaded = self.loaded(execution_id, events.Resume(at=self.clock.now(), task_run_id=task_run_id))
         if loaded.value.state is not State.PAUSED:
             raise Conflict(f"execution is not paused but {loaded.value.state}", code="not_paused")
         flow = self.flow_of(loaded)
@@ -260,12 +260,33 @@ class Executions:
             task = flow.by_id[paused.task_id]
             if isinstance(task, Pause):
                 if task.on_resume:
-                    resolved = self._resolve_declared(flow, task.on_resume, inputs or {}, execution_id)
+                    resolved = self.resolve_declared(flow, task.on_resume, inputs or {}, execution_id)
                     outputs["onResume"] = resolved.require()
                 outputs["resumed"] = {"by": by, "on": now.isoformat(), "to": State.RUNNING.value}
         event = events.Resume(at=now, task_run_id=paused.id if paused else None, outputs=outputs or None)
         if not self.apply(execution_id, event):
+            if reviewing.waiting_approvals(flow, loaded):
+                raise Conflict(
+                    "execution waits for a decision and cannot be resumed",
+                    code="not_paused",
+                    hint="approve or deny it: POST /executions/{id}/actions/review",
+                )
             raise Conflict("execution is not paused any more", code="not_paused")
+
+    def review(
+        self,
+        execution_id: str,
+        *,
+        decision: Any,
+        task_run_id: str | None = None,
+        comment: str | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        by: str | None = None,
+    ) -> None:
+        """Decide on an Approval that waits. Raises ``InvalidInput``, ``Conflict``, ``NotFound``."""
+        reviewing.review(
+            self, execution_id, decision=decision, task_run_id=task_run_id, comment=comment, inputs=inputs or {}, by=by
+        )
 
     @staticmethod
     def _paused(flow: Flow, loaded: view.Loaded, task_run_id: str | None) -> Any:
@@ -411,7 +432,7 @@ class Executions:
             if task_run_id
             else events.Started(at=now)
         )
-        loaded = self._loaded(execution_id, event)
+        loaded = self.loaded(execution_id, event)
         run = loaded.value.runs.get(task_run_id) if task_run_id else None
         if task_run_id and run is None:
             raise NotFound(f"execution '{execution_id}' has no task run '{task_run_id}'")
@@ -460,7 +481,8 @@ class Executions:
             raise NotFound(f"execution '{execution_id}' does not exist")
         return row
 
-    def _loaded(self, execution_id: str, event: events.AnyEvent) -> view.Loaded:
+    def loaded(self, execution_id: str, event: events.AnyEvent) -> view.Loaded:
+        """The execution with the task runs that an event needs. Raises ``NotFound``."""
         loaded = self.database.read(lambda c: view.load(c, execution_id, [event], self.registry.flow))
         if loaded is None:
             raise NotFound(f"execution '{execution_id}' does not exist")

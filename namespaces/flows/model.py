@@ -392,6 +392,11 @@ class Flow:
         visit(None, self.branches)
         return lists
 
+    @cached_property
+    def asks_approval(self) -> bool:
+        """Whether an Approval is among the tasks: what ends below one may end the whole execution."""
+        return any(isinstance(task, Approval) for task in self.walk())
+
     def walk(self) -> Iterator[Task]:
         """All tasks in document order, parents before children."""
 

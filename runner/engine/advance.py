@@ -28,6 +28,7 @@ from runner.engine.events import (
     Refused,
     Restart,
     Resume,
+    Reviewed,
     Started,
     SubflowChanged,
     SubflowStarted,
@@ -102,6 +103,8 @@ def _handle(d: Draft, event: AnyEvent) -> str:
             return lifecycle.pause_by_hand(d, event)
         case Resume():
             return lifecycle.resume(d, event)
+        case Reviewed():
+            return lifecycle.reviewed(d, event)
         case Restart():
             return restart.restarted(d, event)
         case TaskRunMarked():
@@ -141,6 +144,7 @@ def _named_run(event: AnyEvent) -> str | None:
             | TaskRunMarked()
             | TimerFired()
             | Resume()
+            | Reviewed()
         ):
             return event.task_run_id
         case _:

@@ -62,7 +62,7 @@ def _run_if(d: Draft, run: TaskRun, event: Answered) -> str:
     elif not event.value:
         attempt = Attempt(number=len(run.attempts), state=State.SKIPPED, started_at=d.at, ended_at=d.at)
         end_run(d, run, State.SKIPPED, attempts=(*run.attempts, attempt))
-    elif not d.held or d.place(run).branch == "onPause":
+    elif not d.held or d.is_before_wait(run):
         enter(d, run)
     return ""
 

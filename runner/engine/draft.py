@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from namespaces.flows.model import Flow, Pause, Place, Task
+from namespaces.flows.model import Approval, Flow, Pause, Place, Task
 from runner.engine.effects import Act, Announce, Ask, Log, Question
+from runner.engine.lists import BEFORE_WAIT
 from runner.engine.naming import task_run_id
 from runner.engine.runs import Runs
 from runner.engine.states import State
@@ -199,9 +200,13 @@ class Draft:
 
     @property
     def held(self) -> bool:
-        """Whether a Pause task, a person or the gate keeps new task runs from starting."""
+        """Whether a Pause or Approval task, a person or the gate keeps new task runs from starting."""
         extra = self.scope(None).extra
         return self.state in BEFORE_THE_GATE or bool(extra.get("manual") or extra.get("holding"))
+
+    def is_before_wait(self, run: TaskRun) -> bool:
+        """Whether a task run belongs to what a wait begins with: nothing holds it back."""
+        return any(self.place(link).branch in BEFORE_WAIT for link in (run, *self.ancestors(run)))
 
     # ---- changing ----------------------------------------------------------------------------------------------
 
@@ -219,7 +224,7 @@ class Draft:
         if before is not state:
             self.waiting += (state is State.PAUSED) - (before is State.PAUSED)
             self.retrying += (state is State.RETRYING) - (before is State.RETRYING)
-            if isinstance(self.task_or_none(run), Pause):
+            if isinstance(self.task_or_none(run), Pause | Approval):
                 scope = self.scope(None)
                 holding = scope.extra.get("holding", 0) + (state is State.PAUSED) - (before is State.PAUSED)
                 scope.note("holding", holding or None)

@@ -23,6 +23,9 @@ class Question(StrEnum):
     """The text of one value, ``index`` says which (``name``: for which task); asked when values were put aside."""
     PAUSE = "pause"
     """Pause: (pauseDuration or None, timeout or None, behavior): two timedeltas and the rendered word."""
+    APPROVAL = "approval"
+    """Approval: a map of ``auto`` (bool), ``timeout`` (timedelta or None), ``comment`` (the rendered word), ``buttons``
+    (two texts), ``approve``, ``deny``, ``expire`` (behaviours) and ``url`` (of the execution's page)."""
     OUTPUTS = "outputs"
     """The flow's outputs: a map."""
     SLA = "sla"

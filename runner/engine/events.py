@@ -97,7 +97,7 @@ class TimerKind(StrEnum):
     PAUSE = "pause"
     """End of ``pauseDuration``."""
     TIMEOUT = "timeout"
-    """End of a Pause's ``timeout``."""
+    """End of the ``timeout`` of a Pause or Approval."""
     LOOP = "loop"
     """Next pass of a LoopUntil."""
     SLA = "sla"
@@ -212,6 +212,16 @@ class Resume(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reviewed(Event):
+    """A person decided on an Approval. ``outputs``: ``decision`` (APPROVED or DENIED), ``by``, ``on``, ``comment`` and
+    the resolved ``inputs``; what the task asks for was checked before.
+    """
+
+    task_run_id: str
+    outputs: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Restart(Event):
     """Run failed, paused, killed and cancelled task runs again (``flows.md`` 3.7)."""
 
@@ -252,6 +262,7 @@ AnyEvent = (
     | Kill
     | Pause
     | Resume
+    | Reviewed
     | Restart
     | TaskRunMarked
     | ForceRun
@@ -279,7 +290,7 @@ def needs(event: AnyEvent, flow: Flow | None = None) -> Needs:
     match event:
         case Queued() | Refused():
             return Needs.NOTHING
-        case Started() | Kill() | Pause() | Resume() | ForceRun() | Broken():
+        case Started() | Kill() | Pause() | Resume() | Reviewed() | ForceRun() | Broken():
             # A fresh execution has no task runs: while ``created`` is 0 there is nothing to load for Started.
             return Needs.LIVE
         case TimerFired(kind=TimerKind.SLA | TimerKind.PAUSE | TimerKind.TIMEOUT | TimerKind.STOP):
@@ -295,6 +306,8 @@ def needs(event: AnyEvent, flow: Flow | None = None) -> Needs:
 def _may_end_all(flow: Flow, event: AnyEvent) -> bool:
     if any(sla.type == "EXECUTION_ASSERTION" and sla.behavior != "NONE" for sla in flow.sla):
         return True
+    if flow.asks_approval:
+        return True  # the end of a branch may end the execution
     match event:
         case AttemptFinished(state=State.FAILED) | SubflowChanged(state=State.FAILED) | BatchesChanged(done=True):
             retries = [task.retry for task in flow.walk()]

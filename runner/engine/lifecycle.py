@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from namespaces.flows.model import Approval, Runnable, WorkingDirectory
 from namespaces.flows.model import Pause as PauseTask
-from namespaces.flows.model import Runnable, WorkingDirectory
 from runner.engine import sla
 from runner.engine.draft import BEFORE_THE_GATE, Draft
 from runner.engine.effects import KillAttempt, KillChildren, Log, Release
 from runner.engine.endings import close_attempts, stop
-from runner.engine.events import Broken, ForceRun, Kill, Pause, Queued, Refused, Resume, Started, TimerFired
-from runner.engine.flowable import loopuntil, pause
+from runner.engine.events import Broken, ForceRun, Kill, Pause, Queued, Refused, Resume, Reviewed, Started, TimerFired
+from runner.engine.flowable import approval, loopuntil, pause
 from runner.engine.flowable.families import FAMILIES
 from runner.engine.flowable.family import next_of_list
 from runner.engine.progress import enter
@@ -103,13 +103,29 @@ def _to_resume(d: Draft, task_run_id: str | None) -> TaskRun | None:
     return next((run for run in paused if task_run_id in (None, run.id)), None)
 
 
+def reviewed(d: Draft, event: Reviewed) -> str:
+    run = d.run(event.task_run_id)
+    if d.ending:
+        return "the execution is about to end"
+    if not isinstance(d.task(run), Approval):
+        return f"task {run.task_id} asks for no decision"
+    if reason := approval.refusal(run, event.outputs, event.at):
+        return reason
+    approval.decide(d, run, event.outputs)
+    after_hold(d)
+    return ""
+
+
 def timer_fired(d: Draft, event: TimerFired) -> str:
-    """The end of a Pause or of a LoopUntil's wait."""
+    """The end of a Pause, of an Approval or of a LoopUntil's wait."""
     run = d.find(event.task_run_id)
     if run is None or run.state is not State.PAUSED or run.epoch != event.epoch or not d.is_open(run):
         return "the task run does not wait for this timer"
     if isinstance(d.task(run), PauseTask):
         pause.timed_out(d, run, event.kind)
+        after_hold(d)
+    elif isinstance(d.task(run), Approval):
+        approval.expired(d, run)
         after_hold(d)
     else:
         loopuntil.due(d, run)
@@ -129,6 +145,8 @@ def _wake(d: Draft) -> None:
             d.todo.append(("begin", run.id))
         elif run.state is State.CREATED and run.attempts:
             enter(d, run)  # its retry came due while nothing could start
+        elif run.state is State.RUNNING and isinstance(d.task(run), Approval) and d.is_open(run):
+            d.todo.append(("check", run.id))  # decided while another one waited
 
 
 def force(d: Draft, event: ForceRun) -> str:

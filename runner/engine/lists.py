@@ -4,6 +4,8 @@ from __future__ import annotations
 
 SIDE_LISTS = frozenset({"errors", "finally", "afterExecution", "onPause"})
 """Lists whose tasks never decide the state of their owner."""
+BEFORE_WAIT = frozenset({"onPause", "onWait"})
+"""Lists that run although, or just before, their owner waits."""
 LATE_LISTS = SIDE_LISTS - {"onPause"}
 """Lists that run again from their beginning, after a restart."""
 

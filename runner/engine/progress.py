@@ -43,7 +43,7 @@ def _begin(d: Draft, run_id: str | None) -> None:
         return
     if d.ending:
         end_run(d, run, d.ending, epoch=run.epoch + 1)
-    elif d.held and d.place(run).branch != "onPause":
+    elif d.held and not d.is_before_wait(run):
         return  # begins at the resume
     elif d.task(run).run_if is not None:
         d.ask(Question.RUN_IF, run)
@@ -174,7 +174,12 @@ def _leave_list(d: Draft, owner_id: str | None) -> None:
         conclude(d, scope.worst or State.SUCCESS)
     else:
         run = d.run(owner_id)
-        end_run(d, run, of_flowable(d.task(run), scope.worst))
+        task = d.task(run)
+        family = FAMILIES.get(type(task))
+        if family is None:
+            end_run(d, run, of_flowable(task, scope.worst))
+        else:
+            family.end(d, run, task, scope.worst)
 
 
 def conclude(d: Draft, state: State) -> None:

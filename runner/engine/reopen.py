@@ -8,7 +8,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from namespaces.flows.model import Batches, Dag, EachParallel, ForEach, LoopUntil, Runnable, Subflow, WorkingDirectory
+from namespaces.flows.model import (
+    Approval,
+    Batches,
+    Dag,
+    EachParallel,
+    ForEach,
+    LoopUntil,
+    Runnable,
+    Subflow,
+    WorkingDirectory,
+)
 from runner.engine.draft import Draft, Progress
 from runner.engine.effects import KillAttempt
 from runner.engine.flowable import dag
@@ -156,10 +166,21 @@ def clear_execution(d: Draft) -> None:
     d.attempt_number += 1
 
 
+def decides_nothing(d: Draft, chain: Iterable[TaskRun]) -> bool:
+    """Whether one of these task runs belongs to a list that the execution has left behind for good."""
+    for run in chain:
+        branch = d.place(run).branch
+        if branch in ("afterExecution", "onPause"):
+            return True
+        if branch == "onWait" and run.parent_id and d.scope(run.parent_id).extra.get("main") != branch:
+            return True
+    return False
+
+
 def fresh_again(d: Draft, run: TaskRun, has_children: bool) -> bool:
     """Whether a flowable begins anew instead of going on: it never opened, or it waited rather than worked."""
     task = d.task(run)
     if isinstance(task, WorkingDirectory) or not d.is_open(run):
         return True
     waits = run.state is State.PAUSED or d.scope(run.id).extra.get("behavior") is not None
-    return not has_children and (waits or isinstance(task, LoopUntil))
+    return not has_children and (waits or isinstance(task, LoopUntil | Approval))

@@ -25,7 +25,7 @@ from runner.engine.events import Restart
 from runner.engine.lists import LATE_LISTS, late_order
 from runner.engine.outcomes import STOPPING
 from runner.engine.progress import settle
-from runner.engine.reopen import below, by_parent, clear_execution, rebuild, remove, renew, reopen
+from runner.engine.reopen import below, by_parent, clear_execution, decides_nothing, rebuild, remove, renew, reopen
 from runner.engine.restart import restarted
 from runner.engine.sla import merged
 from runner.engine.states import State
@@ -63,7 +63,7 @@ def replay(flow: Flow, old: Execution, new_id: str, task_run_id: str | None, at:
     target = d.run(names[task_run_id])
     chain = [target, *d.ancestors(target)]
     _check_tasks(flow, chain)
-    if any(d.place(run).branch in ("afterExecution", "onPause") for run in chain):
+    if decides_nothing(d, chain):
         raise Conflict(
             f"task {target.task_id} does not decide how the execution goes on",
             code="replay_impossible",

@@ -13,7 +13,7 @@ from runner.engine.events import Restart, TaskRunMarked
 from runner.engine.lifecycle import after_hold
 from runner.engine.lists import LATE_LISTS, late_order
 from runner.engine.outcomes import STOPPING
-from runner.engine.reopen import below, by_parent, clear_execution, fresh_again, remove, renew, reopen
+from runner.engine.reopen import below, by_parent, clear_execution, decides_nothing, fresh_again, remove, renew, reopen
 from runner.engine.sla import merged
 from runner.engine.states import State
 from runner.engine.values import TaskRun
@@ -104,7 +104,7 @@ def marked(d: Draft, event: TaskRunMarked) -> str:
         return _mark_paused(d, run, event.state)
     chain = [run, *d.ancestors(run)]
     branches = [d.place(link).branch for link in chain]
-    if {"afterExecution", "onPause"} & set(branches):
+    if decides_nothing(d, chain):
         return f"task {run.task_id} does not decide how the execution goes on"
     tree = by_parent(d.all_runs())
     late = [

@@ -10,18 +10,18 @@ from runner.engine.states import State as S
 
 _Table = Mapping[S, Mapping[S, str]]
 
-_STOPPED = "a kill, an Exit, a cancelled Pause or an SLA"
+_STOPPED = "a kill, an Exit, a cancelled Pause or Approval, or an SLA"
 _ENDS = {
-    S.SUCCESS: "all tasks ended well, or Exit",
+    S.SUCCESS: "all tasks ended well, Exit, or an Approval with SUCCEED",
     S.WARNING: "the worst of `tasks` is WARNING, or Exit",
     S.FAILED: "a task of `tasks` FAILED, outputs cannot be rendered, Exit, SLA, or the engine gave up",
-    S.KILLED: "a task of `tasks` was KILLED, or Exit",
-    S.CANCELLED: "a Pause or an SLA with CANCEL, or Exit",
+    S.KILLED: "a task of `tasks` was KILLED, Exit, or an Approval with KILL",
+    S.CANCELLED: "a Pause, an Approval or an SLA with CANCEL, or Exit",
     S.RETRIED: "a retry with CREATE_NEW_EXECUTION",
 }
 _AGAIN = {S.RESTARTED: "restart, or a task run marked by hand"}
 _SHOWN = {
-    S.PAUSED: "a Pause task, a waiting LoopUntil, a paused child, or a person",
+    S.PAUSED: "a Pause or Approval task, a waiting LoopUntil, a paused child, or a person",
     S.RETRYING: "a task run waits for its retry",
     S.RUNNING: "nothing is paused or retrying any more",
 }
@@ -87,7 +87,7 @@ _RUN_ENDS = {
     S.WARNING: "a warning; or a failure with allowFailure",
     S.FAILED: "a failure without a retry left, or a child FAILED",
     S.KILLED: "kill, or a child KILLED",
-    S.CANCELLED: "a Pause with CANCEL, or the task says so",
+    S.CANCELLED: "a Pause or Approval with CANCEL, or the task says so",
     S.RETRIED: "a retry with CREATE_NEW_EXECUTION",
     S.SKIPPED: "the attempt ends SKIPPED",
 }
@@ -118,14 +118,14 @@ TASK_RUN: _Table = {
     },
     S.SUBMITTED: {S.RUNNING: "a worker has started the attempt", **_EARLY},
     S.RUNNING: {
-        S.PAUSED: "a Pause waits; a LoopUntil waits for its next pass; a child is paused",
+        S.PAUSED: "a Pause or Approval waits; a LoopUntil waits for its next pass; a child is paused",
         S.RETRYING: "the attempt FAILED and a retry is left",
         S.CREATED: "its worker was lost: assigned again",
         S.RESTARTED: "restart of a paused execution, replay",
         **_RUN_ENDS,
     },
     S.PAUSED: {
-        S.RUNNING: "resume, the date has come, the child goes on",
+        S.RUNNING: "resume, a decision, the date has come, the child goes on",
         S.RETRYING: "the paused child FAILED and a retry is left",
         S.RESTARTED: "restart",
         **_EARLY,

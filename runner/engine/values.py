@@ -94,7 +94,7 @@ class Execution:
     ``waiting`` counts task runs that are PAUSED, ``retrying`` those that wait for their retry date, ``created`` is
     the number of task runs ever created (the next ``sequence``). ``scope.extra`` of an execution may hold: ``ending``
     (the state it will take once its live task runs are gone; nothing new starts), ``manual`` (paused by hand),
-    ``holding`` (how many Pause tasks are PAUSED), ``sla`` (violated ones).
+    ``holding`` (how many Pause and Approval tasks are PAUSED), ``sla`` (violated ones).
     """
 
     id: str

@@ -12,7 +12,7 @@ from typing import Any
 from flask import Response, request
 
 from namespaces import revisions
-from namespaces.errors import InvalidInput, LannerError
+from namespaces.errors import InvalidInput
 from runner import queries
 from runner.engine.states import State
 from service.api import executions
@@ -106,26 +106,34 @@ def resume_from_breakpoint(execution_id: str) -> Response:
 
 @resource.on("POST", "/executions/<execution_id>/actions/review")
 def review(execution_id: str) -> Response:
-    """A decision on an Approval task (``flows.md`` 4.15)."""
+    """A decision on an Approval: ``taskRunId``, ``decision``, ``comment`` as JSON, in the query or as form parts; a
+    form's other parts are the inputs (``flows.md`` 4.15).
+    """
     require_execution(execution_id)
-    body = json_object()
-    decide = getattr(lanner().executions, "review", None)
-    if decide is None:
-        raise _NotImplemented("Approval decisions are not available in this version")
-    decide(
-        execution_id,
-        task_run_id=body.get("taskRunId"),
-        decision=body.get("decision"),
-        comment=body.get("comment"),
-        inputs=body.get("inputs"),
-        by=_name(),
-    )
+    with submitted() as given:
+        if request.mimetype in (MULTIPART, FORM):
+            inputs: Any = {key: value for key, value in given.inputs.items() if key not in _OF_DECISION}
+        else:
+            inputs = given.inputs.get("inputs") or {}
+        if not isinstance(inputs, dict):
+            raise InvalidInput("Invalid entity: inputs: must be a map of input ids to values")
+        lanner().executions.review(
+            execution_id,
+            **{name: _of_decision(given.inputs, key) for key, name in _OF_DECISION.items()},
+            inputs=inputs,
+            by=_name(),
+        )
     return answer(shape_of(execution_id))
 
 
-class _NotImplemented(LannerError):
-    code = "not_implemented"
-    status = 501
+_OF_DECISION = {"taskRunId": "task_run_id", "decision": "decision", "comment": "comment"}
+
+
+def _of_decision(body: dict[str, Any], key: str) -> str | None:
+    value = request.args.get(key, body.get(key))
+    if value is not None and not isinstance(value, str):
+        raise InvalidInput(f"Invalid entity: {key}: must be text")
+    return value or None
 
 
 @resource.on("POST", *_both("restart"))

@@ -105,6 +105,7 @@ UPLOADS = frozenset(
         "executions.create",
         "executions.validate",
         "execution_actions.resume",
+        "execution_actions.review",
         "execution_actions.replay_with_inputs",
         "flows_bulk.import_flows",
         "namespace_files.upload",

@@ -61,6 +61,26 @@ def resume(namespace: str, flow_id: str, execution_id: str) -> Response:
     return _back(namespace, flow_id, execution_id)
 
 
+@page(PATH + "/review", "execution.control", methods=("POST",))
+def review(namespace: str, flow_id: str, execution_id: str) -> Response:
+    """The decision on an Approval; which one stands in the form, so that nobody decides on what he has not seen."""
+    _known(namespace, flow_id, execution_id)
+    principal = caller()
+    with submitted() as given:
+        try:
+            lanner().executions.review(
+                execution_id,
+                decision=request.form.get("decision"),
+                task_run_id=request.form.get("task_run") or None,
+                comment=request.form.get("comment"),
+                inputs=inputs_of(given),
+                by=principal.name if principal is not None else None,
+            )
+        except InvalidInput as error:
+            raise InvalidInput(error.message, hint="go back and correct it", code=error.code) from error
+    return _back(namespace, flow_id, execution_id)
+
+
 @page(PATH + "/replay", "execution.run", methods=("POST",))
 def replay(namespace: str, flow_id: str, execution_id: str) -> Response:
     """A new execution with the same inputs, from the start or from a task run."""

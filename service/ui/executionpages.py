@@ -13,7 +13,7 @@ from namespaces import revisions
 from namespaces.errors import InvalidFlow, NotFound
 from namespaces.flows.model import Flow, Pause
 from namespaces.store.base import to_micros
-from runner import queries, queries_counters
+from runner import queries, queries_counters, reviewing
 from service.api.context import lanner
 from service.api.outputs import load_outputs
 from service.ui import explain, inputform, logview, words
@@ -64,6 +64,7 @@ def load(connection: Connection, namespace: str, flow_id: str, execution_id: str
         "tab_urls": [(key, text, url(end, **place)) for key, text, end in TABS],
         "shown_labels": [one for one in shape["labels"] if not one["key"].startswith("system.")],
         "paused_fields": _paused_fields(connection, flow, shape),
+        **_question(connection, flow, shape, now),
         "mark": words.TITLE_MARKS.get(words.state_look(shape["state"]["current"])[2], ""),
         "starter": queries_counters.parent(connection, execution_id),
     }
@@ -79,6 +80,14 @@ def _paused_fields(connection: Connection, flow: Flow | None, shape: dict[str, A
         if run["state"]["current"] == "PAUSED" and isinstance(task, Pause) and task.on_resume:
             return inputform.fields(task.on_resume)
     return []
+
+
+def _question(connection: Connection, flow: Flow | None, shape: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """The decision that the execution waits for."""
+    if flow is None or shape["state"]["current"] != "PAUSED" or not flow.asks_approval:
+        return {"question": None}
+    found = reviewing.question(connection, flow, shape["id"], now)
+    return {"question": found, "question_fields": inputform.fields(found.task.inputs) if found else []}
 
 
 @page(PATH, "execution.read")

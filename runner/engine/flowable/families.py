@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from namespaces.flows.model import (
     AllowFailure,
+    Approval,
     Dag,
     EachParallel,
     ForEach,
@@ -17,6 +18,7 @@ from namespaces.flows.model import (
     TaskBase,
 )
 from runner.engine.flowable import (
+    approval,
     branch,
     dag,
     eachparallel,
@@ -41,4 +43,5 @@ FAMILIES: dict[type[TaskBase], Family] = {
     EachParallel: eachparallel.FAMILY,
     LoopUntil: loopuntil.FAMILY,
     Pause: pause.FAMILY,
+    Approval: approval.FAMILY,
 }

@@ -9,6 +9,9 @@ from typing import Any
 from namespaces.flows.model import Task
 from runner.engine.draft import Draft, Progress
 from runner.engine.effects import Ask
+from runner.engine.endings import end_run
+from runner.engine.outcomes import of_flowable
+from runner.engine.states import State
 from runner.engine.values import TaskRun
 
 Deed = Callable[[Draft, TaskRun, Any], None]
@@ -51,13 +54,18 @@ def _no_answer(_d: Draft, _run: TaskRun, _task: Any, _ask: Ask, _value: Any) -> 
     return
 
 
+def _end(d: Draft, run: TaskRun, task: Any, ended: State | None) -> None:
+    end_run(d, run, of_flowable(task, ended))
+
+
 @dataclass(frozen=True, slots=True)
 class Family:
     """``open`` begins a RUNNING flowable: it asks a question or opens the scope.
 
     ``top_up`` starts every child that may start now and is harmless when none may. ``child_ended`` continues after
     a child of the main list (None: ``top_up``). ``list_over`` is called when no child of the main list is left; true
-    means that the flowable is not over yet. ``answered`` takes the answer of an ask.
+    means that the flowable is not over yet. ``answered`` takes the answer of an ask. ``end`` gives the flowable its
+    state once all its lists are over; it is told the worst end of the main list.
     """
 
     open: Deed
@@ -65,3 +73,4 @@ class Family:
     child_ended: Callable[[Draft, TaskRun, Any, TaskRun], None] | None = None
     list_over: Callable[[Draft, TaskRun, Any], bool] = _not_over
     answered: Callable[[Draft, TaskRun, Any, Ask, Any], None] = _no_answer
+    end: Callable[[Draft, TaskRun, Any, State | None], None] = _end

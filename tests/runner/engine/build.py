@@ -7,6 +7,7 @@ from typing import Any
 
 from namespaces.flows.model import (
     AllowFailure,
+    Approval,
     Dag,
     EachParallel,
     Flow,
@@ -74,6 +75,10 @@ def until(task_id: str, *tasks: Task, **more: Any) -> LoopUntil:
 
 def pause(task_id: str, *tasks: Task, **more: Any) -> Pause:
     return Pause(id=task_id, type="Pause", tasks=tasks, **more)
+
+
+def approve(task_id: str, **more: Any) -> Approval:
+    return Approval(id=task_id, type="Approval", **more)
 
 
 def allow(task_id: str, *tasks: Task, **more: Any) -> AllowFailure:

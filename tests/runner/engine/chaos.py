@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from namespaces.flows.model import LoopUntil, Pause, Runnable, Subflow, WorkingDirectory
+from namespaces.flows.model import Approval, LoopUntil, Pause, Runnable, Subflow, WorkingDirectory
 from runner.engine.effects import (
     Dispatch,
     KillAttempt,
@@ -30,6 +30,7 @@ from runner.engine.events import (
     Kill,
     Restart,
     Resume,
+    Reviewed,
     Started,
     SubflowChanged,
     SubflowStarted,
@@ -134,8 +135,16 @@ class Chaos:
             if self.shell.state in (State.CREATED, State.QUEUED, State.RESTARTED):
                 self.send(Started(at=self.shell.now))
             elif not self.work(lambda choices: choices[0]):
-                assert not self.send(Resume(at=self.shell.now)).ignored, f"it hangs: {self.story()}"
+                assert not self.send(self.decision()).ignored, f"it hangs: {self.story()}"
         raise AssertionError(f"it never ends: {self.story()}")
+
+    def decision(self) -> AnyEvent:
+        """What a person does to whatever waits for one."""
+        for run in self.shell.runs():
+            if run.state is State.PAUSED and isinstance(self.task(run), Approval):
+                word = self.random.choice(["APPROVED", "DENIED"])
+                return Reviewed(at=self.shell.now, task_run_id=run.id, outputs={"decision": word})
+        return Resume(at=self.shell.now)
 
     def send(self, event: AnyEvent) -> Any:
         before = self.shell.execution
@@ -241,6 +250,7 @@ class Chaos:
                 self.send(PauseByHand(at=now))
             case 3 | 4:
                 self.send(Resume(at=now))
+                self.send(self.decision())
             case 5:
                 self.restart()
             case 6:
@@ -283,7 +293,7 @@ class Chaos:
         states = Counter(run.state for run in runs.values())
         assert execution.waiting == states[State.PAUSED]
         assert execution.retrying == states[State.RETRYING]
-        pauses = [r for r in runs.values() if r.state is State.PAUSED and isinstance(self.task(r), Pause)]
+        pauses = [r for r in runs.values() if r.state is State.PAUSED and isinstance(self.task(r), Pause | Approval)]
         assert execution.scope.extra.get("holding", 0) == len(pauses)
         if before.state.terminal and not self.reopened:
             assert execution.state is before.state, "terminal stays terminal"
@@ -346,8 +356,9 @@ class Chaos:
         for run in live:
             task = self.task(run)
             if run.scope is not None and run.state is State.RUNNING:
-                assert run.scope.active, f"{run.task_id} waits for nothing"
-            elif run.state is State.PAUSED and isinstance(task, Pause):
+                decided = isinstance(task, Approval) and execution.scope.extra.get("holding")
+                assert run.scope.active or decided, f"{run.task_id} waits for nothing"
+            elif run.state is State.PAUSED and isinstance(task, Pause | Approval):
                 continue
             elif run.state is State.PAUSED and isinstance(task, LoopUntil):
                 assert (run.id, run.epoch) in awaited, f"{run.task_id} has no timer"
@@ -358,7 +369,9 @@ class Chaos:
             elif not (held and run.state is State.CREATED):
                 assert isinstance(task, LEAF), f"{run.task_id} is {run.state} and nothing happens"
                 assert (run.id, run.epoch) in awaited, f"{run.task_id} {run.state} waits for nothing"
-                if not isinstance(task, Subflow) and run.state in (State.CREATED, State.RESTARTED):
+                # A dispatch made just before a pause, and lost: the resume makes it again.
+                at_resume = held and run.state is State.RESTARTED
+                if not isinstance(task, Subflow) and run.state in (State.CREATED, State.RESTARTED) and not at_resume:
                     assert (run.id, run.epoch) in ready_now, f"{run.task_id} would not be dispatched again"
         if not live:
             assert execution.scope.extra.get("manual"), "nothing is left and it does not end"

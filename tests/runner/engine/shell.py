@@ -37,6 +37,7 @@ from runner.engine.events import (
     Kill,
     Needs,
     Resume,
+    Reviewed,
     Started,
     SubflowChanged,
     SubflowStarted,
@@ -51,6 +52,12 @@ from runner.engine.values import Execution, TaskRun
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 Answer = Callable[[Ask, TaskRun | None], Any]
+
+
+def terms(**more: Any) -> dict[str, Any]:
+    """The answer of an Approval's ask: the defaults of ``flows.md`` 4.15, and what a test wants otherwise."""
+    found = {"auto": False, "timeout": None, "comment": "NEVER", "buttons": ["Approve", "Deny"], "url": "http://page"}
+    return {**found, "approve": "CONTINUE", "deny": "CANCEL", "expire": "CANCEL", **more}
 
 
 class Trouble(Exception):
@@ -167,7 +174,12 @@ class Shell:
         key = (ask.question, run.task_id if run else ask.name)
         if ask.question is Question.ITERATION and key not in self.answers:
             return Answered(at=self.now, ask=ask, value=self._stored(ask))
-        default = {Question.RUN_IF: True, Question.CONDITION: True, Question.PAUSE: (None, None, "RESUME")}
+        default: dict[Question, Any] = {
+            Question.RUN_IF: True,
+            Question.CONDITION: True,
+            Question.PAUSE: (None, None, "RESUME"),
+            Question.APPROVAL: terms(),
+        }
         found = self.answers.get(key, self.answers.get(ask.question, default.get(ask.question)))
         try:
             if isinstance(found, Trouble):
@@ -278,6 +290,10 @@ class Shell:
 
     def resume(self, task_run_id: str | None = None, **outputs: Any) -> Step:
         return self.send(Resume(at=self.now, task_run_id=task_run_id, outputs=outputs or None))
+
+    def review(self, task_id: str, decision: str, **outputs: Any) -> Step:
+        outputs = {"decision": decision, "on": self.now.isoformat(), **outputs}
+        return self.send(Reviewed(at=self.now, task_run_id=self.run(task_id).id, outputs=outputs))
 
     # ---- looking ----
 

@@ -23,8 +23,8 @@ States in **bold** are terminal. An execution that is terminal may still run its
 *finished*, and its concurrency slot free, when they have ended.
 
 What an execution shows follows from its task runs: PAUSED while one of them is PAUSED or a person paused it, else
-RETRYING while one waits for its retry, else RUNNING. Only a Pause task and a person keep new task runs from starting;
-a waiting LoopUntil or a paused child execution does not.
+RETRYING while one waits for its retry, else RUNNING. Only a Pause, an Approval and a person keep new task runs from
+starting; a waiting LoopUntil or a paused child execution does not.
 
 A stop (kill, Exit, a Pause with CANCEL, an SLA, a retry that creates a new execution) is decided at once and takes
 effect when nothing runs any more: what has not begun ends, what runs is interrupted (kill, SLA) or may finish, and only

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from namespaces.flows.model import Approval, Loop
+from namespaces.flows.model import Loop
 from runner.engine.effects import DropRuns, Log, Question, StoreValues
 from runner.engine.events import BlockFinished, ChildResult, TimerKind
 from runner.engine.naming import task_run_id
@@ -380,7 +380,7 @@ def test_a_block_that_cannot_be_prepared_fails_without_children():
     assert shell.run("w").error == "no such file"
 
 
-@pytest.mark.parametrize("kind", [Loop, Approval])
+@pytest.mark.parametrize("kind", [Loop])
 def test_a_task_type_that_cannot_be_run_yet_fails_with_its_name(kind):
     shell = Shell(flow(kind(id="x", type="core.flow.Future"), errors=ts("e"))).start().run_all()
 

@@ -14,6 +14,7 @@ from runner.engine.effects import Question
 from runner.engine.events import Kill, Started
 from tests.runner.engine.build import (
     allow,
+    approve,
     dag,
     each,
     eachpar,
@@ -32,7 +33,7 @@ from tests.runner.engine.build import (
     wd,
 )
 from tests.runner.engine.chaos import Chaos, answers
-from tests.runner.engine.shell import Shell
+from tests.runner.engine.shell import Shell, terms
 
 LIMITS = st.sampled_from([0, 1, 2])
 
@@ -77,7 +78,8 @@ def flows(draw: Any, *, calm: bool = False) -> Flow:
         return found
 
     def task(depth: int) -> Task:
-        kind = draw(st.sampled_from(LEAVES if depth <= 0 else LEAVES + NODES))
+        # Whoever decides first on an Approval may end the whole execution: not calm.
+        kind = draw(st.sampled_from(LEAVES if depth <= 0 else LEAVES + NODES + ([] if calm else ["approve"])))
         if kind == "task":
             return t(name(), **flags())
         if kind == "sub":
@@ -112,6 +114,15 @@ def flows(draw: Any, *, calm: bool = False) -> Flow:
                     name(), *children, max_iterations=3, fail_on_max_reached=draw(st.booleans()),
                     interval=timedelta(seconds=1), **more,
                 )  # fmt: skip
+            case "approve":
+                words = ["CONTINUE", "WARN", "FAIL", "SUCCEED", "CANCEL", "KILL"]
+                properties = {key: draw(st.sampled_from(words)) for key in ("approve", "deny", "expire")}
+                properties["auto"] = draw(st.integers(0, 4)) == 0
+                on_wait = tuple(some(depth - 1, 2)) if draw(st.booleans()) else ()
+                return approve(
+                    name(), on_wait=on_wait, on_approve=tuple(children[:1]), on_deny=tuple(children[1:]),
+                    properties=properties, **more,
+                )  # fmt: skip
             case _:
                 on_pause = t(name()) if draw(st.integers(0, 4)) == 0 else None
                 return pause(name(), *children[:1], on_pause=on_pause, **more)
@@ -145,6 +156,7 @@ def chaos(tree: Flow, seed: int, wait: Any, behavior: str, **more: Any) -> Chaos
     found = answers(seed)
     duration, timeout = (timedelta(seconds=s) if s else None for s in wait)
     found[Question.PAUSE] = (duration, timeout, behavior)
+    found[Question.APPROVAL] = lambda ask, run: {**terms(), "timeout": timeout, **tree.by_id[run.task_id].properties}
     return Chaos(Shell(tree, found), Random(seed), **more)
 
 

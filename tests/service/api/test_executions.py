@@ -504,3 +504,42 @@ def test_unparsable_json_is_422(api: Api, body: str) -> None:
 @pytest.mark.parametrize("execution_id", ["..", "%2e%2e%2f", "a%00b", "x" * 5_000, "con", "nul.txt", "' or 1=1 --"])
 def test_odd_ids_are_404(api: Api, execution_id: str) -> None:
     assert api.client.get(f"/api/v1/main/executions/{execution_id}").status_code == 404
+
+
+APPROVAL = """id: approval
+namespace: {namespace}
+tasks:
+  - id: ask
+    type: io.kestra.plugin.core.flow.Approval
+    denyBehavior: CONTINUE
+    inputs: [{{id: reason, type: STRING}}]
+"""
+
+
+@pytest.mark.parametrize("form", ["json", "query", "multipart"])
+def test_a_decision_is_taken_as_json_in_the_query_or_as_form_parts(api: Api, namespace: str, form: str) -> None:
+    paused = start(api, APPROVAL, namespace)
+    assert paused["state"]["current"] == "PAUSED"
+    path = f"/executions/{paused['id']}/actions/review"
+    api.json("POST", path, 422, json={"decision": "DENIED", "inputs": {}})
+
+    decision = {"taskRunId": paused["taskRunList"][0]["id"], "decision": "DENIED", "comment": "no"}
+    match form:
+        case "json":
+            answer = api.json("POST", path, json={**decision, "inputs": {"reason": "late"}})
+        case "query":
+            answer = api.json("POST", path, query_string=decision, data={"reason": "late"})
+        case _:
+            answer = api.json("POST", path, data={**decision, "reason": "late"}, content_type="multipart/form-data")
+
+    outputs = answer["taskRunList"][0]["outputs"]
+    assert (outputs["decision"], outputs["comment"], outputs["inputs"]) == ("DENIED", "no", {"reason": "late"})
+    api.json("POST", path, 409, json={"decision": "APPROVED", "inputs": {"reason": "late"}})
+
+
+def test_a_decision_of_the_wrong_shape_is_refused(api: Api, namespace: str) -> None:
+    paused = start(api, APPROVAL, namespace)
+    path = f"/executions/{paused['id']}/actions/review"
+
+    for body in ({"decision": 1}, {"decision": "MAYBE"}, {}, {"decision": "DENIED", "inputs": ["x"]}):
+        api.json("POST", path, 422, json=body)
