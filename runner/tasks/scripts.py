@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 LONGEST_ARGUMENT = 100_000
 """Bytes of one argument that Linux surely takes (its limit is 128 KiB); longer texts go through a file."""
 
-_READY_BELOW = 5_000
-"""Lines that may wait for the database before the spool is read on."""
+_READY_BELOW = 4_000
+"""Lines that may wait for the database before the spool is read on: what is read at once still fits behind them."""
 
 _NOTED_AFTER_S = 1.0
 

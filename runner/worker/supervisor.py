@@ -42,7 +42,8 @@ _PROGRAM = (
     "import sys; sys.path.append(sys.argv[1]); from runner.worker.bare.program import main; main(int(sys.argv[2]))"
 )
 
-_READ = 1 << 20
+_READ = 256 << 10
+"""Bytes of log read at once: with the shortest lines still fewer than may wait for the database."""
 _TRASH = ".gone-"
 _USUAL_FILES = ("spec.json", "pid", "log", "result.json", "result.json.tmp")
 _USUAL_FOLDERS = ("work", "tmp")
@@ -90,7 +91,6 @@ class Script:
         self.spec = spec
         self._owner = owner
         self._offset = 0
-        self._rest = b""
         self._lock = threading.Lock()
         self._told = b""
 
@@ -165,29 +165,27 @@ class Script:
             time.sleep(POLL_S)
             idle()
 
-    def _read(self) -> list[Frame]:
+    def _read(self, size: int = _READ) -> list[Frame]:
+        """Whole frames that nobody has read yet, about ``size`` bytes of them."""
         try:
             fd = os.open(self.folder / "log", os.O_RDONLY)
         except FileNotFoundError:
             return []
         try:
-            new = os.pread(fd, _READ, self._offset)
+            data = os.pread(fd, size, self._offset)
         finally:
             os.close(fd)
-        fresh = len(new)
-        data = self._rest + new
-        self._offset += fresh
         frames: list[Frame] = []
-        at, size = 0, spool.FRAME.size
-        while len(data) - at >= size:
+        at, head = 0, spool.FRAME.size
+        while len(data) - at >= head:
             number, micros, stream, length = spool.FRAME.unpack_from(data, at)
-            if len(data) - at - size < length:
+            if len(data) - at - head < length:
                 break
-            frames.append((number, micros, stream, data[at + size : at + size + length]))
-            at += size + length
-        self._rest = data[at:]
-        if not frames and fresh == _READ:
-            return self._read()  # one frame is longer than what was read
+            frames.append((number, micros, stream, data[at + head : at + head + length]))
+            at += head + length
+        self._offset += at
+        if not frames and len(data) == size:
+            return self._read(2 * size)  # one frame is longer than what was read
         return frames
 
     def alive(self) -> bool:

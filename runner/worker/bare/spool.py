@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import time
@@ -14,26 +15,32 @@ STDOUT, STDERR, MARKER = 1, 2, 3
 """``MARKER``: the bytes are the count of dropped lines, in ASCII."""
 
 PROTOCOL_BYTES = 32 << 20
-_BURST_S = 10
-"""A script may write so many seconds' worth of lines at once before the rate limit drops any."""
+BURST_S = 60
+"""The rate is a mean over so many seconds: lines of a burst wait in the spool until the database takes them."""
+TAIL_LINES = 50_000
+"""Lines of the tail at most, however short: they are kept in memory until the script has ended."""
 
 
 class Spool:
-    """The log file of one attempt: everything up to ``head`` bytes, then only the last ``tail`` bytes.
+    """The log file of one attempt (``reliability.md`` R21): its head, then only the last ``tail`` bytes.
 
-    Lines of the ``::{…}::`` protocol are results, not log: they are kept beyond the limits, up to 32 MiB.
+    The head ends at ``head`` bytes, or where the script has written more than ``rate`` lines per second for a minute.
+    One ``MARKER`` between head and tail counts what was dropped. Lines of the ``::{…}::`` protocol are results, not
+    log: they are kept beyond the limits, up to 32 MiB.
     """
 
     def __init__(self, path: str, limits: Mapping[str, int]) -> None:
         self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self.size = os.fstat(self.fd).st_size
         self.head, self.tail, self.rate = limits["head"], limits["tail"], limits["rate"]
         self.number = 0
         self.written = 0
         self.protocol = 0
         self.dropped = 0
+        self.full = False
         self.kept: deque[tuple[int, int, bytes]] = deque()
         self.kept_bytes = 0
-        self.tokens = float(self.rate * _BURST_S)
+        self.tokens = float(self.rate * BURST_S)
         self.refilled = time.monotonic()
         self.pending: list[bytes] = []
 
@@ -43,23 +50,25 @@ class Spool:
             self.protocol += len(data)
             self.frame(stamp, stream, data)
             return
-        if self.tokens < 1:
-            now = time.monotonic()
-            self.tokens = min(float(self.rate * _BURST_S), self.tokens + (now - self.refilled) * self.rate)
-            self.refilled = now
-            if self.tokens < 1:
-                self.dropped += 1
-                return
-        self.tokens -= 1
-        if self.written + len(data) <= self.head and not self.kept:
+        self.full = self.full or self.written + len(data) > self.head or not self.allowed()
+        if not self.full:
             self.written += len(data)
             self.frame(stamp, stream, data)
             return
         self.kept.append((stamp, stream, data))
         self.kept_bytes += len(data)
-        while self.kept_bytes > self.tail:
+        while self.kept_bytes > self.tail or len(self.kept) > TAIL_LINES:
             self.kept_bytes -= len(self.kept.popleft()[2])
             self.dropped += 1
+
+    def allowed(self) -> bool:
+        """Whether the rate leaves room for one more line; takes it."""
+        if self.tokens < 1:
+            now = time.monotonic()
+            self.tokens = min(float(self.rate * BURST_S), self.tokens + (now - self.refilled) * self.rate)
+            self.refilled = now
+        self.tokens -= 1
+        return self.tokens >= 0
 
     def frame(self, stamp: int, stream: int, data: bytes) -> None:
         self.pending.append(FRAME.pack(self.number, stamp, stream, len(data)))
@@ -71,18 +80,24 @@ class Spool:
         if not self.pending:
             return False
         data = b"".join(self.pending)
+        lines = len(self.pending) // 2
         self.pending.clear()
         try:
             view = memoryview(data)
             while view:
                 view = view[os.write(self.fd, view) :]
+            self.size += len(data)
         except OSError:
-            self.dropped += 1
+            self.dropped += lines
+            with contextlib.suppress(OSError):
+                os.ftruncate(self.fd, self.size)  # half a frame would make the next ones unreadable
         return True
 
     def close(self) -> None:
         if self.dropped:
-            self.frame(time.time_ns() // 1000, MARKER, str(self.dropped).encode())
+            # As old as what follows: whoever sorts by time finds it between head and tail.
+            stamp = self.kept[0][0] if self.kept else time.time_ns() // 1000
+            self.frame(stamp, MARKER, str(self.dropped).encode())
         for stamp, stream, data in self.kept:
             self.frame(stamp, stream, data)
         self.kept.clear()

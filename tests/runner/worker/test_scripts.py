@@ -374,6 +374,60 @@ def test_a_flood_keeps_head_and_tail_and_never_blocks(tmp_path: Path) -> None:
     bench.close()
 
 
+def test_one_marker_stands_between_head_and_tail_also_for_who_sorts_by_time(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, limits=Limits(log_head=1000, log_tail=200))
+    bench.run(commands("seq 100000; sleep 0.2; echo done"))
+    lines = [line for line in bench.reporter.lines if line.seq is not None]
+    assert sorted(lines, key=lambda line: line.at) == lines
+    (marker,) = [n for n, line in enumerate(lines) if line.message.endswith(" lines dropped")]
+    kept = [int(line.message) for line in lines if line.message.isdigit()]
+    assert lines[-1].message == "done"
+    assert kept[:marker] == list(range(1, marker + 1))
+    assert lines[marker].message == f"{100_001 - (len(lines) - 1)} lines dropped"
+    bench.close()
+
+
+def test_beyond_the_rate_the_last_lines_are_kept_and_the_others_counted(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, limits=Limits(log_rate=10, log_tail=100))
+    bench.run(commands("seq 5000"))
+    messages = bench.reporter.messages()
+    head = messages.index(next(m for m in messages if m.endswith(" lines dropped")))
+    assert messages[:head] == [str(n) for n in range(1, head + 1)]
+    assert messages[-1] == "5000"
+    assert 600 <= head < 1000
+    bench.close()
+
+
+def test_empty_lines_without_end_take_no_memory_without_end(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, limits=Limits(log_rate=10))
+    bench.run(commands("head -c 200000 /dev/zero | tr '\\0' '\\n'"))
+    assert len(bench.reporter.messages()) < 55_000
+    bench.close()
+
+
+def test_lines_wait_in_the_spool_while_the_database_is_away(bench: Bench) -> None:
+    claim = bench.claim(commands("head -c 60000 /dev/zero | tr '\\0' '\\n'; echo end"))
+
+    def fall(lines: object) -> None:
+        if timer.ident is None:
+            bench.reporter.down.set()
+            timer.start()
+
+    timer = threading.Timer(1.0, bench.reporter.down.clear)
+    bench.reporter.on_lines = fall
+    bench.runner.run(claim.task_run.id, claim.epoch)
+    timer.join()
+    assert len(bench.reporter.messages()) == 60_001
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_lines_at_once_arrive_all(bench: Bench) -> None:
+    bench.run(commands("seq -f 'line %.0f of a burst that is written at once, as many tools do when they fail' 100000"))
+    messages = bench.reporter.messages()
+    assert len(messages) == 100_000
+    assert [line.seq for line in bench.reporter.lines if line.seq is not None] == list(range(100_000))
+
+
 def test_a_line_without_end_is_cut(bench: Bench) -> None:
     end = bench.run(commands("head -c 5000000 /dev/zero | tr '\\0' x"))
     assert end.state is State.SUCCESS
