@@ -123,7 +123,10 @@ def wait_for_end(execution_id: str) -> None:
 def watch(
     nudges: Any, topic: str, look: Callable[[], Iterator[Event] | None], stops: Callable[[], bool]
 ) -> Iterator[Event]:
-    """Call ``look`` now and after every nudge (or second); send what it yields; end when it returns None."""
+    """Call ``look`` now and after every nudge (or second); send what it yields; end when it returns None.
+
+    After something was sent it looks again at once: there may have been more than one look gives.
+    """
     quiet = 0
     while not stops():
         seen = nudges.seen(topic)
@@ -138,4 +141,5 @@ def watch(
         if quiet >= PING_EVERY:
             quiet = 0
             yield PING
-        nudges.wait(topic, seen, WAKE_S)
+        if not sent:
+            nudges.wait(topic, seen, WAKE_S)

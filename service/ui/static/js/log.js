@@ -28,6 +28,13 @@ class LannerLog extends HTMLElement {
   toEnd() {
     this.scrollTop = this.scrollHeight;
   }
+  /** Once a frame: each look at the height has the browser lay out all that is new. */
+  toEndSoon() {
+    this.frame ??= requestAnimationFrame(() => {
+      this.frame = null;
+      if (this.following) this.toEnd();
+    });
+  }
   scrolled() {
     this.following = this.atEnd();
     if (this.following) {
@@ -107,7 +114,7 @@ class LannerLog extends HTMLElement {
     document.getElementById("log-empty")?.remove();
     const total = document.getElementById("log-total");
     if (total) total.textContent = (told.number - 1).toLocaleString("en");
-    if (this.following) this.toEnd();
+    if (this.following) this.toEndSoon();
     else this.tellNew(told.count);
   }
   tellNew(count) {
