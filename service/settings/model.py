@@ -180,7 +180,7 @@ class Limits(Section):
     subflow_depth: int = Field(100, ge=1, description="Subflows within subflows.")
     log_bytes: Size = Field(10 * MIB, description="Log of an attempt; the middle is dropped beyond it.")
     log_line_bytes: Size = Field(32 * 1024, description="One line of a log.")
-    log_lines_per_second: int = Field(5_000, ge=1, description="Lines an attempt may log, as a mean over a minute; from then on only the last ones are kept.")
+    log_lines_per_second: int = Field(5_000, ge=1, description="Lines an attempt may log; mean of a minute.")
     output_row_bytes: Size = Field(256 * 1024, description="Outputs kept in the database; larger ones go to storage.")
     output_bytes: Size = Field(10 * MIB, description="Outputs of a task run.")
     context_bytes: Size = Field(32 * MIB, description="Context of one rendering.")
