@@ -40,6 +40,16 @@ class InvalidInput(LannerError):
     status = 422
 
 
+class InvalidInputs(InvalidInput):
+    """Declared inputs that were refused; ``faults`` are path and message of each."""
+
+    code = "invalid_inputs"
+
+    def __init__(self, faults: Iterable[tuple[str, str]]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(message for _, message in self.faults), where=self.faults[0][0])
+
+
 class BadRequest(LannerError):
     """The request itself is malformed: filters, bulk ids (HTTP 400)."""
 

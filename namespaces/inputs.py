@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from namespaces.conversions import NothingGiven, Unfit, Upload, convert
-from namespaces.errors import InvalidInput, LannerError, Problem
+from namespaces.errors import InvalidInput, InvalidInputs, LannerError, Problem
 from namespaces.flows.model import FlowOutput, Input
 from namespaces.flows.reader import scalar_text
 from namespaces.plugin import is_expression
@@ -68,9 +68,9 @@ class Resolved:
     ignored: tuple[str, ...] = ()
 
     def require(self) -> dict[str, Any]:
-        """The values to store. Raises ``InvalidInput`` with one line per fault."""
+        """The values to store. Raises ``InvalidInputs`` with every fault."""
         if self.problems:
-            raise InvalidInput("\n".join(p.message for p in self.problems), code="invalid_inputs", where=self.where)
+            raise InvalidInputs((problem.path, problem.message) for problem in self.problems)
         return self.values
 
     @property

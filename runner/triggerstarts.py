@@ -103,7 +103,7 @@ class TriggerRendering:
                 inputs = self.value(flow, dict(trigger.inputs), context)
             except LannerError as failure:
                 if strict:
-                    raise InvalidInput(f"inputs of trigger '{trigger.id}': {failure.message}") from failure
+                    raise InvalidInput(f"trigger '{trigger.id}': {failure.message}", where="inputs") from failure
                 error = failure.message
         return StartRequest(
             namespace=flow.namespace,

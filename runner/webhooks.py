@@ -77,6 +77,8 @@ class WebhookOutcome:
     row: Mapping[str, Any] | None = None
     """The columns of the new execution, None for a repeat."""
     retry_after_s: int | None = None
+    cause: LannerError | None = None
+    """What was wrong with a call that had the right key: it names every input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,12 @@ class Webhooks:
         except LannerError as error:
             wait = {429: 5, 503: 2}.get(error.status)
             return WebhookOutcome(
-                status=error.status, message=error.message, code=error.code, hint=error.hint, retry_after_s=wait
+                status=error.status,
+                message=error.message,
+                code=error.code,
+                hint=error.hint,
+                retry_after_s=wait,
+                cause=error,
             )
 
     # ------------------------------------------------------------------ which trigger

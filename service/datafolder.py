@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import os
 import sqlite3
 import time
@@ -81,6 +82,26 @@ def lock(database: Path) -> Lock:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, str(os.getpid()).encode(), 0)
     return Lock(path, descriptor)
+
+
+def own_spool(folder: Path) -> tuple[Path, Lock]:
+    """A spool that no other living worker uses: ``local``, else ``local-2`` and so on.
+
+    Workers that share a data folder would otherwise adopt each other's running scripts at their start (R6). A worker
+    that comes back takes the first one that is free, usually its own; what it finds there is adopted.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for number in itertools.count(1):
+        name = "local" if number == 1 else f"local-{number}"
+        path = folder / f"{name}.lock"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            continue
+        return folder / name, Lock(path, descriptor)
+    raise AssertionError("there is always another number")
 
 
 def check_sqlite(database: Path, *, limit_s: float = QUICK_CHECK_S) -> None:

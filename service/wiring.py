@@ -182,6 +182,7 @@ class Lanner:
     def close(self) -> None:
         """Let go of everything; safe after a failed start too."""
         self.work.shutdown(wait=True, cancel_futures=True)
+        self.worker.close()
         self.renderer.close()
         self.nudges.close()
         self.database.close()

@@ -23,6 +23,7 @@ from runner.worker.slots import Slots
 from runner.worker.supervisor import Spawner
 from runner.worker.taskrunners import containers
 from runner.world import FlowWorld
+from service import datafolder
 from service.settings import Settings, is_loopback
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ class Workers:
         self.id = new_id()
         self.reporter = DatabaseReporter(lanner.executions, self.id)
         self.limits = worker_limits(settings)
-        self.spawner = Spawner(settings.data_dir / "spool" / "local", self.limits)
+        spools = settings.data_dir / "spool"
+        spool, self._spool_lock = datafolder.own_spool(spools) if self._local else (spools / "local", None)
+        self.spawner = Spawner(spool, self.limits)
         self.runner = AttemptRunner(
             self.reporter,
             self._seen,
@@ -124,6 +127,11 @@ class Workers:
             left = bool(self.runner.live())
             # Scripts that still run belong to their supervisors: the next start adopts them.
             self.heartbeat.stop(state="RUNNING" if left else "STOPPED")
+
+    def close(self) -> None:
+        """Let go of the spool: the next worker here adopts what is in it."""
+        if self._spool_lock is not None:
+            self._spool_lock.release()
 
 
 def worker_limits(settings: Settings) -> Limits:

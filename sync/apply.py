@@ -83,7 +83,7 @@ def apply(tx: Connection, order: Order, *, now: datetime) -> SyncRun:
         name,
         state=state,
         reason="Held" if held else "",
-        message=f"{held} files are kept at their last good version" if held else "",
+        message=_kept(held),
         applied_commit=plan.commit,
         applied_tree=order.tree,
         applied_info=dict(order.info),
@@ -254,6 +254,12 @@ def _inventory(tx: Connection, name: str, items: Sequence[Item], removed: Sequen
                 for item in items
             ],
         )
+
+
+def _kept(held: int) -> str:
+    if held == 1:
+        return "1 file is kept at its last good version"
+    return f"{held} files are kept at their last good version" if held else ""
 
 
 def _held_after(tx: Connection, name: str) -> int:

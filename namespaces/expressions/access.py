@@ -58,6 +58,8 @@ def _of_map(state: State, value: Mapping[object, object], key: object) -> object
         return value[key]
     except KeyError:
         pass
+    if (header := _header(state, value, key)) is not None:
+        return header
     if key in _MAP_METHODS:
         return method(state, value, key)
     hint = ""
@@ -65,6 +67,18 @@ def _of_map(state: State, value: Mapping[object, object], key: object) -> object
         names = [str(name) for name in list(value)[:30]]
         hint = f"known: {', '.join(names)}{did_you_mean(key, names)}" if names else "the map is empty"
     raise NothingFound(key, hint=hint)
+
+
+def _header(state: State, value: Mapping[object, object], key: str) -> object:
+    """A header of the trigger by its name in any case (flows.md 7.5): WSGI keeps no case, senders write their own."""
+    try:
+        trigger = state.lookup("trigger")
+    except NothingFound:
+        return None
+    if not isinstance(trigger, dict) or trigger.get("headers") is not value:
+        return None
+    wanted = key.lower()
+    return next((found for name, found in value.items() if str(name).lower() == wanted), None)
 
 
 def method(state: State, value: object, name: str, *args: object) -> object:

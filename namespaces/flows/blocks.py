@@ -275,7 +275,7 @@ def _working_directory(scope: Scope, common: Common, own: Own, path: Path) -> Ta
 def _asked(scope: Scope, value: Any, path: Path) -> tuple[model.Input, ...]:
     """Inputs that are asked while the execution waits."""
     inputs = read_inputs(scope, value, path)
-    check_inputs(scope.findings, inputs, path)
+    check_inputs(scope.findings, inputs, value, path)
     return inputs
 
 

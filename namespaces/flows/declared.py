@@ -62,6 +62,7 @@ _NOT_IN_OBJECT = frozenset({"OBJECT", "TABLE", "ARRAY", "FORM", "FILE", "SECRET"
 def read_inputs(scope: Scope, value: Any, path: Path, *, inside: str = "") -> tuple[Input, ...]:
     """A list of declared inputs. ``inside`` names the FORM, OBJECT or TABLE that holds them."""
     found: list[Input] = []
+    places: list[Path] = []
     for index, item in enumerate(scalars.a_list(scope.findings, value, path)):
         place = (*path, index)
         if not isinstance(item, dict):
@@ -70,14 +71,16 @@ def read_inputs(scope: Scope, value: Any, path: Path, *, inside: str = "") -> tu
         declared = _read_input(scope, item, place, inside)
         if declared is not None:
             found.append(declared)
-    report_duplicates(scope.findings, [i.id for i in found], path, "input")
+            places.append(place)
+    report_duplicates(scope.findings, [i.id for i in found], places, "input")
     return tuple(found)
 
 
-def report_duplicates(findings: Findings, ids: list[str], path: Path, what: str) -> None:
+def report_duplicates(findings: Findings, ids: list[str], places: list[Path], what: str) -> None:
+    """``places`` says where each id stands: what could not be read before it has none here."""
     repeated = [name for name in dict.fromkeys(ids) if name and ids.count(name) > 1] if len(set(ids)) < len(ids) else []
     if repeated:
-        place = (*path, max(i for i, name in enumerate(ids) if name in repeated))
+        place = places[max(i for i, name in enumerate(ids) if name in repeated)]
         findings.error("F007", place, f"Duplicate {what} with name [{', '.join(repeated)}]")
 
 
@@ -361,6 +364,7 @@ def read_flow_outputs(scope: Scope, value: Any, path: Path) -> tuple[FlowOutput,
     """Declared outputs of a flow or of a Loop (``flows.md`` 1.6)."""
     findings = scope.findings
     found: list[FlowOutput] = []
+    places: list[Path] = []
     for index, item in enumerate(scalars.a_list(findings, value, path)):
         place = (*path, index)
         if not isinstance(item, dict):
@@ -375,6 +379,7 @@ def read_flow_outputs(scope: Scope, value: Any, path: Path) -> tuple[FlowOutput,
             near = did_you_mean(str(kind), INPUT_TYPES)
             findings.error("F002", (*place, "type"), f"Invalid type: {'null' if kind is None else kind}{near}")
             continue
+        places.append(place)
         required = scalars.boolean(findings, item.get("required"), (*place, "required"), True)
         if item.get("value") is None and required:
             findings.required((*place, "value"))
@@ -389,7 +394,7 @@ def read_flow_outputs(scope: Scope, value: Any, path: Path) -> tuple[FlowOutput,
                 properties={"itemType": item["itemType"]} if item.get("itemType") is not None else {},
             )
         )
-    report_duplicates(findings, [o.id for o in found], path, "output")
+    report_duplicates(findings, [o.id for o in found], places, "output")
     return tuple(found)
 
 

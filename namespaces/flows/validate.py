@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from namespaces.flows import model
 from namespaces.flows.findings import Findings
 from namespaces.flows.language import path_of, texts
 from namespaces.flows.lint import check_expressions
 from namespaces.flows.model import Flow, Input
-from namespaces.flows.reader import Path
+from namespaces.flows.reader import Path, scalar_text
 from namespaces.flows.scope import Scope
 
 MAX_TASKS = 5_000
@@ -29,7 +30,7 @@ def check_flow(scope: Scope, flow: Flow, text: str, *, strict: bool = False) -> 
     check_task_ids(scope)
     _check_self_calls(scope, flow)
     if flow.inputs:
-        check_inputs(findings, flow.inputs, ("inputs",))
+        check_inputs(findings, flow.inputs, flow.written.get("inputs"), ("inputs",))
     _check_preconditions(findings, flow)
     _check_schedules(findings, flow)
     _tell_without_effect(scope, flow)
@@ -109,12 +110,19 @@ def expanded_names(inputs: Iterable[Input]) -> dict[str, Input]:
     return found
 
 
-def check_inputs(findings: Findings, inputs: tuple[Input, ...], path: Path) -> None:
-    """Dependencies between inputs, and names that stand in each other's way."""
+def check_inputs(findings: Findings, inputs: tuple[Input, ...], written: Any, path: Path) -> None:
+    """Dependencies between inputs, and names that stand in each other's way.
+
+    ``written`` is the list they were read from: one that could not be read is missing in ``inputs``.
+    """
     if len(inputs) > MAX_INPUTS:
         findings.error("F029", path, f"a flow has at most {MAX_INPUTS:,} inputs, this one has {len(inputs):,}")
     names = expanded_names(inputs)
-    places = {declared.id: (*path, index) for index, declared in enumerate(inputs)}
+    places = {
+        scalar_text(item["id"] if item.get("name") is None else item["name"]): (*path, index)
+        for index, item in enumerate(written if isinstance(written, list) else ())
+        if isinstance(item, dict) and ("id" in item or "name" in item)
+    }
     needs = {name: declared.depends_on for name, declared in names.items()}
     for name, wanted in needs.items():
         place = places.get(name, places.get(name.partition(".")[0], path))

@@ -24,7 +24,7 @@ def text_body(*, limit: int | None = None) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"Invalid yaml: not UTF-8 at byte {error.start}", code="G003") from error
+        raise InvalidInput(f"Invalid yaml: not UTF-8 at byte {error.start}", code="G002") from error
 
 
 def flow_text() -> str:

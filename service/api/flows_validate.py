@@ -52,6 +52,7 @@ def _judged(index: int, text: str, filename: str | None) -> dict[str, Any]:
     if filename:
         entry["filename"] = filename
     if reading.flow is not None:
+        entry["infos"].append(f"language {reading.flow.language}: {reading.flow.language_reason}")
         entry["outdated"] = _outdated(reading, value)
         entry["deprecationPaths"] = _deprecations(reading)
     return entry

@@ -10,7 +10,7 @@ import orjson
 from flask import Response, g, request
 from werkzeug.exceptions import HTTPException
 
-from namespaces.errors import InvalidFlow, LannerError, Problem, Severity
+from namespaces.errors import InvalidFlow, InvalidInputs, LannerError, Problem, Severity
 from service.api.answers import BulkRefused
 
 log = logging.getLogger("lanner.api")
@@ -56,6 +56,8 @@ def of_lanner(error: LannerError) -> Response:
         # A get that finds nothing says only that; what was looked for is in the hint.
         message, extra["hint"] = "Not Found", extra.get("hint") or error.message
     errors = [Problem(error.code, error.message, path=error.where)] if error.status == 422 and error.where else []
+    if isinstance(error, InvalidInputs):
+        errors = [Problem(error.code, fault, path=path) for path, fault in error.faults]
     if error.where and not errors:
         extra["where"] = error.where
     response = _send(error.status, message, extra, errors)

@@ -70,7 +70,8 @@ def fire(namespace: str, flow_id: str, key: str, path: str = "") -> Response:
     if outcome.status == 401:
         return unauthorized()
     if outcome.status != 200 or outcome.execution_id is None:
-        raise _Refused(outcome)
+        # A refused input is told as everywhere else, one violation for each.
+        raise outcome.cause if outcome.status == 422 and outcome.cause is not None else _Refused(outcome)
     return _accepted(namespace, flow_id, outcome, outcome.execution_id)
 
 

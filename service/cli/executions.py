@@ -184,12 +184,12 @@ def log_line(entry: dict[str, Any]) -> str:
 
 
 def pairs(given: list[str], option: str) -> list[tuple[str, str]]:
-    """``id=value`` texts as pairs. Raises ``BadRequest`` for one without an equals sign."""
+    """``id=value`` texts as pairs. Raises ``BadParameter`` for one without an equals sign."""
     found = []
     for text in given:
         name, sign, value = text.partition("=")
         if not sign or not name:
-            raise BadRequest(f"{option} '{text}' is not of the form id=value")
+            raise typer.BadParameter(f"'{text}' is not of the form id=value", param_hint=option)
         found.append((name, value))
     return found
 

@@ -60,10 +60,14 @@ def _serve(config: Path | None, overrides: dict[str, Any], roles: list[str], dra
 
     # Importing makes some hundred thousand objects that all stay: collecting in between is a tenth of the start.
     gc.disable()
+    from namespaces.errors import BadRequest
     from service import processes
     from service.settings import load_settings
 
-    wanted = processes.parse_roles(roles)
+    try:
+        wanted = processes.parse_roles(roles)
+    except BadRequest as error:
+        raise typer.BadParameter(f"{error.message}; {error.hint}", param_hint="--role") from error
     if drain not in processes.DRAINS:
         raise typer.BadParameter(f"'{drain}' is not one of {', '.join(processes.DRAINS)}", param_hint="--drain")
     # The environment is read once and kept: processes.serve clears the server's secrets from it.

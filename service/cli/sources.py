@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from namespaces.errors import BadRequest, ConfigurationError, Conflict
+from namespaces.errors import ConfigurationError, Conflict
 from service.cli.client import Client, segment
 from service.cli.output import JsonOption, clean, listing, note, print_json, told
 
@@ -221,7 +221,7 @@ def _sync(name: str, *, full: bool, dry_run: bool, approve: str | None, wait: st
     try:
         limit_s = parse_duration(wait).total_seconds()
     except ValueError as error:
-        raise BadRequest(f"--wait {error}") from error
+        raise typer.BadParameter(str(error), param_hint="--wait") from error
     path = f"git/sources/{segment(name)}"
     with Client() as client:
         if dry_run:

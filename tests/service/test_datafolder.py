@@ -74,3 +74,14 @@ def test_the_file_system_is_that_of_the_nearest_mount(tmp_path: Path) -> None:
 
     assert datafolder.file_system(tmp_path / "net" / "data", mounts) == "nfs4"
     assert datafolder.file_system(tmp_path, mounts) == "ext4"
+
+
+def test_workers_of_one_folder_have_a_spool_each_and_the_first_free_one_is_taken_again(tmp_path: Path) -> None:
+    first, held = datafolder.own_spool(tmp_path)
+    second, other = datafolder.own_spool(tmp_path)
+    held.release()
+    again, back = datafolder.own_spool(tmp_path)
+
+    assert [first.name, second.name, again.name] == ["local", "local-2", "local"]
+    other.release()
+    back.release()

@@ -23,8 +23,17 @@ def test_a_syntax_error_holds_its_namespace_with_line_and_column(any_world: Worl
     assert world.text("company.a", "a") == good
     assert world.flows() == {"company.a.a": 1, "company.a.b": 1}
     assert world.status.state is State.DEGRADED
+    assert world.status.message == "2 files are kept at their last good version"
     held = {item.path for item in world.service.items("data", "held")}
     assert held == {at("company.a", "a"), at("company.a", "b")}
+
+
+def test_one_held_file_is_told_in_the_singular(world: World) -> None:
+    world.synced({at("company.a", "a"): flow("a", "company.a")})
+
+    world.synced({at("company.a", "a"): BROKEN})
+
+    assert world.status.message == "1 file is kept at its last good version"
 
 
 def test_a_fix_releases_what_was_held_and_says_so_once(world: World) -> None:

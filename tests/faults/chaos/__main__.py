@@ -1,4 +1,4 @@
-"""``python -m tests.faults.chaos --kills 30 --triggers 3000 --db sqlite|postgres --seed N``: run and print."""
+"""``python -m tests.faults.chaos --kills 30 --triggers 3000 --db sqlite|postgres --roles split --seed N``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from tests.faults.chaos.loop import Plan, run
+from tests.support import services
 
 
 def main() -> int:
@@ -21,7 +22,11 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=0.0, help="new keys a second; default: as long as the kills take")
     parser.add_argument("--folder", type=Path, default=None, help="where everything is kept; default: a temporary one")
     parser.add_argument("--long-pauses", action="store_true")
+    parser.add_argument("--roles", choices=("whole", "split"), default="whole", help="split: one process a role")
+    parser.add_argument("--broker", choices=("rabbitmq", "redis"), default="rabbitmq", help="of split roles")
     options = parser.parse_args()
+    if options.roles == "split" and options.db == "sqlite":
+        parser.error("split roles need --db postgres")
     seed = options.seed if options.seed is not None else random.randrange(1_000_000)
     folder = options.folder or Path(tempfile.mkdtemp(prefix="lanner-chaos-"))
     print(f"seed {seed}, everything is in {folder}", flush=True)
@@ -33,6 +38,8 @@ def main() -> int:
         seed=seed,
         rate=options.rate,
         long_pauses=options.long_pauses,
+        roles=options.roles,
+        broker=services.REDIS if options.broker == "redis" else services.RABBITMQ,
     )
     report = run(plan)
     print(json.dumps(report, indent=1))

@@ -16,10 +16,11 @@ import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tests.faults.chaos.flows import LIMIT, LINES, NAMESPACE, RUNS
+from tests.faults.chaos.flows import LIMIT, LINES, NAMESPACE, RUNS, TICK
 
 TERMINAL = {"SUCCESS", "WARNING", "FAILED", "KILLED", "CANCELLED", "SKIPPED", "RETRIED"}
 # What may follow what in the history of a task run without human help.
@@ -87,6 +88,7 @@ class Audit:
         self.ledger_agrees()
         self.limits()
         self.kills()
+        self.schedule()
         self.logs()
         return self.found.report()
 
@@ -276,6 +278,18 @@ class Audit:
                     self.found.check("I10", not late, f"{execution_id} started {run['taskId']} after its kill")
         self.found.figures["killed"] = len(told)
 
+    def schedule(self) -> None:
+        """I11: every second from the first slot to the last one has one execution; ``ALL`` skips none."""
+        fired = Counter(_second(one["trigger"]["variables"]["date"]) for one in self.of(TICK))
+        doubled = [slot for slot, count in fired.items() if count > 1]
+        self.found.check("I11", not doubled, f"slots fired twice: {doubled[:5]}")
+        begun, ended = min(fired, default=0), max(fired, default=0)
+        missing = [slot for slot in range(begun, ended) if slot not in fired]
+        self.found.check("I11", not missing, f"slots never fired: {missing[:5]}")
+        last = max((int(event["at"]) for event in self.events if event["what"] == "reply"), default=0)
+        self.found.check("I11", ended >= last, f"the schedule stopped {last - ended} s before the last call")
+        self.found.figures["slots"] = len(fired)
+
     def logs(self) -> None:
         """I12: the numbered lines of each finished script, once and in order."""
         wanted = [f"line {n}" for n in range(1, LINES + 1)]
@@ -291,6 +305,10 @@ class Audit:
                     if row.get("attemptNumber", 0) == last and row["message"].startswith("line ")
                 ]
                 self.found.check("I12", seen == wanted, f"{one['id']}: lines {seen}")
+
+
+def _second(date: str) -> int:
+    return int(datetime.fromisoformat(date.replace("Z", "+00:00")).timestamp())
 
 
 def _is_script(flow: str, task: str) -> bool:
@@ -343,7 +361,7 @@ def leftovers(found: Findings, data: Path, monkey: Path) -> None:
     for pid in {*alive(processes), *marked(data)}:
         found.check("I8", False, f"process {pid} is left: {_command(pid)}")
     spool = data / "spool"
-    left = [path for path in spool.rglob("*") if path.is_dir() and path.parent.name == "local"]
+    left = [path for path in spool.glob("*/*") if path.is_dir()]
     found.check("I8", not left, f"spools are left: {[path.name for path in left][:5]}")
 
 

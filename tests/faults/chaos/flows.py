@@ -9,6 +9,8 @@ NAMESPACE = "chaos"
 KEY = "chaos-key-0123456789abcdef0123456789abcdef"
 LINES = 20
 LIMIT = 3
+TICK = "tick"
+"""Flow of the every-second schedule; its trigger has the same id."""
 
 # How often each flow is called, of 100 calls.
 WEIGHTS = {
@@ -37,6 +39,7 @@ RUNS = {
     "paused": {"wait": 1, "after": 1},
     "script": {"before": 1, "work": 1, "after": 1},
     "once": {"work": 1},
+    TICK: {"a": 1},
 }
 
 
@@ -77,10 +80,15 @@ def flows(ledger: Path) -> list[str]:
     )
     numbered = f'for n in $(seq 1 {LINES}); do echo "line $n"; done\nsleep $(( 1 + $$ % 3 ))'
     pause = "- id: wait\n  type: io.kestra.plugin.core.flow.Pause\n  pauseDuration: PT2S\n"
+    tick = f"id: {TICK}\nnamespace: {NAMESPACE}\ntriggers:\n  - id: {TICK}\n"
+    tick += "    type: io.kestra.plugin.core.trigger.Schedule\n    cron: '* * * * * *'\n    withSeconds: true\n"
+    tick += "    allowConcurrent: true\n    recoverMissedSchedules: ALL\ntasks:\n"
+    tick += indent(_return("a", "{{ trigger.date }}"), "  ")
     leaf = f"id: leaf\nnamespace: {NAMESPACE}\ninputs: [{{id: key, type: STRING}}]\ntasks:\n"
     leaf += indent(_return("a", "{{ inputs.key }}") + _return("b", "{{ outputs.a.value }}"), "  ")
     return [
         leaf,
+        tick,
         _flow("one", _return("a")),
         _flow("chain", "".join(_return(name) for name in "abcde")),
         _flow("fan", fan + _return("join")),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.chaos import audit
-from tests.faults.chaos.flows import flows
+from tests.faults.chaos.flows import NAMESPACE, TICK, flows
 from tests.support import services
 from tests.support.servers import ROOT, free_port
 
@@ -33,6 +33,9 @@ class Plan:
     seed: int
     rate: float = 0.0
     long_pauses: bool = False
+    roles: str = "whole"
+    broker: str = ""
+    """Address of the broker when the roles are split."""
 
 
 def run(plan: Plan) -> dict[str, Any]:
@@ -47,9 +50,11 @@ def _run(plan: Plan, database_url: str) -> dict[str, Any]:
     data, ledger = folder / "data", folder / "ledger"
     ledger.touch()
     journal, monkey_journal, log = folder / "load.jsonl", folder / "monkey.jsonl", folder / "server.log"
+    config = folder / "lanner.yaml"
+    config.write_text(json.dumps(_settings(plan, data, port, database_url)))
     begun = time.monotonic()
     monkey = _actor(
-        folder, "monkey", "--data", data, "--database", database_url, "--port", port, "--kills", plan.kills,
+        folder, "monkey", "--config", config, "--roles", plan.roles, "--port", port, "--kills", plan.kills,
         "--seed", plan.seed, "--journal", monkey_journal, "--log", log,
         *(["--long-pauses"] if plan.long_pauses else []),
     )  # fmt: skip
@@ -66,6 +71,7 @@ def _run(plan: Plan, database_url: str) -> dict[str, Any]:
         _wait_for(lambda: _said(monkey_journal, "done"), monkey, "the last kill", limit)
         _wait_for(lambda: _said(journal, "done"), load, "the last acknowledgement", limit)
         loud = time.monotonic() - begun
+        _stop_the_schedule(port)
         report_file = folder / "report.json"
         auditor = _actor(
             folder, "audit", "--url", f"http://127.0.0.1:{port}", "--journal", journal, "--ledger", ledger,
@@ -91,8 +97,19 @@ def _run(plan: Plan, database_url: str) -> dict[str, Any]:
     report.update(rest)
     starts = [event["after"] for event in audit.lines_of(monkey_journal) if event["what"] == "ready"]
     report["slowest_start_s"] = max(starts)
-    report.update(db=plan.db, seed=plan.seed, kills=plan.kills, loud_s=round(loud, 1))
+    figures = {"db": plan.db, "roles": plan.roles, "seed": plan.seed, "kills": plan.kills, "loud_s": round(loud, 1)}
+    report.update(figures)
     return report
+
+
+def _settings(plan: Plan, data: Path, port: int, database_url: str) -> dict[str, Any]:
+    """``lanner.yaml`` of every process of the server."""
+    made: dict[str, Any] = {"data_dir": str(data), "server": {"port": port}, "auth": {"mode": "none"}}
+    if database_url:
+        made["database"] = {"url": database_url}
+    if plan.roles == "split":
+        made["dispatch"] = {"kind": "celery", "broker_url": plan.broker}
+    return made
 
 
 def _actor(folder: Path, name: str, *arguments: object) -> subprocess.Popen[bytes]:
@@ -138,6 +155,14 @@ def _deploy(port: int, ledger: Path) -> None:
                 pass
             assert time.monotonic() < deadline, "the flows could not be saved"
             time.sleep(0.3)
+
+
+def _stop_the_schedule(port: int) -> None:
+    """Switch the every-second schedule off, or nothing would ever be settled."""
+    body = json.dumps({"namespace": NAMESPACE, "flowId": TICK, "triggerId": TICK, "disabled": True}).encode()
+    url = f"http://127.0.0.1:{port}/api/v1/main/triggers/set-disabled"
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"}, method="PUT")
+    urllib.request.urlopen(request, timeout=30).close()
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The monkey: starts the server, kills it at random moments, starts it again; at the end it lets it be.
 
+A server is one process, or with ``--roles split`` one for each part, of which one at a time is killed.
 It notes every kill with the processes that the server had, so that the auditor can look for what is left of them.
 It ends, and stops the server with it, on SIGTERM.
 """
@@ -25,12 +26,28 @@ LONGEST_S = 15.0
 READY_S = 60.0
 
 
+PARTS = {
+    "whole": {"server": ["serve"]},
+    "split": {
+        "web": ["serve", "--role", "web,sync"],
+        "scheduler": ["serve", "--role", "scheduler"],
+        "executor": ["serve", "--role", "executor"],
+        "executor-2": ["serve", "--role", "executor,scheduler"],
+        "worker": ["worker"],
+        "worker-2": ["worker"],
+        "worker-3": ["worker"],
+    },
+}
+"""Processes of a server by the name they have in the journal, with their command lines."""
+
+
 class Monkey:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.random = random.Random(options.seed)
         self.url = f"http://127.0.0.1:{options.port}"
-        self.server: subprocess.Popen[bytes] | None = None
+        self.parts = PARTS[options.roles]
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.journal = options.journal.open("a", encoding="utf-8")
         self.log = options.log.open("ab")
         self.stopping = False
@@ -39,12 +56,9 @@ class Monkey:
         self.journal.write(json.dumps({"at": time.time(), "what": what, **more}) + "\n")
         self.journal.flush()
 
-    def start(self) -> None:
-        command = [sys.executable, "-m", "service", "serve", "--data", str(self.options.data), "--auth", "none"]
-        command += ["--port", str(self.options.port)]
-        if self.options.database:
-            command += ["--database", self.options.database]
-        self.server = subprocess.Popen(
+    def start(self, part: str) -> None:
+        command = [sys.executable, "-m", "service", *self.parts[part], "--config", str(self.options.config)]
+        self.running[part] = subprocess.Popen(
             command,
             stdout=self.log,
             stderr=self.log,
@@ -55,10 +69,10 @@ class Monkey:
     def wait_ready(self) -> None:
         begun = time.monotonic()
         while time.monotonic() - begun < READY_S:
-            assert self.server is not None
-            if self.server.poll() is not None:
-                self.note("refused", code=self.server.returncode)
-                raise SystemExit(f"the server did not start: {self.server.returncode}")
+            for part, process in self.running.items():
+                if process.poll() is not None:
+                    self.note("refused", part=part, code=process.returncode)
+                    raise SystemExit(f"the {part} did not start: {process.returncode}")
             try:
                 with urllib.request.urlopen(f"{self.url}/health/ready", timeout=2) as answer:
                     if answer.status == 200:
@@ -69,45 +83,49 @@ class Monkey:
         self.note("never ready")
         raise SystemExit("the server did not get ready")
 
-    def kill(self, how: str) -> None:
-        assert self.server is not None
-        left = descendants(self.server.pid)
-        self.server.kill()
-        self.server.wait()
-        self.note("kill", how=how, processes=left)
+    def kill(self, part: str, how: str) -> None:
+        process = self.running[part]
+        left = descendants(process.pid)
+        process.kill()
+        process.wait()
+        self.note("kill", part=part, how=how, processes=left)
 
     def run(self) -> None:
-        self.start()
-        self.wait_ready()
+        # One makes the schema before the others look at it.
+        for part in self.parts:
+            self.start(part)
+            if len(self.running) == 1:
+                self.wait_ready()
         self.note("begun")
         kills = 0
         while kills < self.options.kills and not self.stopping:
             time.sleep(min(LONGEST_S, self.random.expovariate(1 / MEAN_S)))
+            part = self.random.choice(list(self.parts))
             if self.random.random() < 0.1:
-                assert self.server is not None
-                self.server.send_signal(signal.SIGSTOP)
+                self.running[part].send_signal(signal.SIGSTOP)
                 time.sleep(self.random.uniform(0.5, 3))
-                self.server.send_signal(signal.SIGCONT)
-                self.note("stopped for a while")
+                self.running[part].send_signal(signal.SIGCONT)
+                self.note("stopped for a while", part=part)
                 continue
-            self.kill("running")
+            self.kill(part, "running")
             kills += 1
             long = self.options.long_pauses and self.random.random() < 0.1
             time.sleep(70 if long else self.random.uniform(0, 5))
-            self.start()
+            self.start(part)
             if kills < self.options.kills and self.random.random() < 0.2:
                 time.sleep(self.random.uniform(0, 1))
-                self.kill("starting")
+                self.kill(part, "starting")
                 kills += 1
-                self.start()
+                self.start(part)
             self.wait_ready()
         self.note("done", kills=kills)
         while not self.stopping:
             time.sleep(0.1)
-        assert self.server is not None
-        left = descendants(self.server.pid)
-        self.server.terminate()
-        self.note("stopped", code=self.server.wait(60), processes=left)
+        left = [one for process in self.running.values() for one in descendants(process.pid)]
+        for process in self.running.values():
+            process.terminate()
+        codes = {part: process.wait(60) for part, process in self.running.items()}
+        self.note("stopped", codes=codes, processes=left)
 
 
 def _test_switches() -> dict[str, str]:
@@ -134,8 +152,8 @@ def descendants(pid: int) -> list[tuple[int, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--database", default="")
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--roles", choices=tuple(PARTS), default="whole")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--kills", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)

@@ -119,3 +119,12 @@ def test_the_context_itself_may_be_a_lazy_map() -> None:
 
     assert render("{{ inputs.a }}", context, NoPorts()) == "1"
     assert context.asked == ["inputs"]
+
+
+@pytest.mark.parametrize("name", ["'X-GitHub-Event'", "'X-Github-Event'", "'x-github-event'", "s"])
+def test_headers_of_the_trigger_are_found_in_any_case(name: str) -> None:
+    trigger = {"headers": {"X-Github-Event": ["push"]}, "body": {"headers": {"A": 1}}}
+
+    assert out(f"{{{{ trigger.headers[{name}][0] }}}}", trigger=trigger, s="X-GITHUB-EVENT") == "push"
+    assert out("{{ trigger.headers['X-Other'] is defined }}", trigger=trigger) == "false"
+    assert "a" in fault("{{ trigger.body.headers.a }}", trigger=trigger)

@@ -495,3 +495,13 @@ def test_a_text_that_is_no_yaml_is_told_in_kestras_words_with_its_line() -> None
     assert [p.code for p in found] == ["G001"]
     assert found[0].message.startswith("Illegal flow source: ")
     assert found[0].line == 3
+
+
+def test_the_place_of_an_input_counts_those_that_could_not_be_read() -> None:
+    unreadable = HEAD + "inputs:\n  - {id: x, type: NOPE}\n"
+
+    twice = errors(unreadable + "  - {id: a, type: STRING}\n  - {id: a, type: STRING}\n" + TASKS)
+    lost = errors(unreadable + "  - {id: a, type: STRING, dependsOn: {inputs: [b]}}\n" + TASKS)
+
+    assert [p.path for p in twice if p.code == "F007"] == ["inputs[2]"]
+    assert [p.path for p in lost if p.code == "F010"] == ["inputs[1].dependsOn"]

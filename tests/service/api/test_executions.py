@@ -543,3 +543,14 @@ def test_a_decision_of_the_wrong_shape_is_refused(api: Api, namespace: str) -> N
 
     for body in ({"decision": 1}, {"decision": "MAYBE"}, {}, {"decision": "DENIED", "inputs": ["x"]}):
         api.json("POST", path, 422, json=body)
+
+
+def test_a_webhook_names_every_input_that_it_could_not_set(api: Api, namespace: str) -> None:
+    key = "a-key-of-more-than-thirty-two-characters"
+    hook = f"triggers: [{{id: h, type: io.kestra.plugin.core.trigger.Webhook, key: {key}, inputs: {{a: {{}}, b: x}}}}]"
+    api.flow(log_flow(namespace, inputs="[{id: a, type: INT}, {id: b, type: INT}]") + hook + "\n")
+
+    refused = api.json("POST", f"/executions/webhook/{namespace}/hello/{key}", 422)
+
+    assert [error["path"] for error in refused["_embedded"]["errors"]] == ["inputs.a", "inputs.b"]
+    assert refused["message"].startswith("Invalid entity: inputs.a: Invalid value for input `a`")

@@ -247,6 +247,20 @@ def test_validation_is_200_with_one_entry_a_document(api: Api, namespace: str) -
     assert api.json("GET", f"/flows/{namespace}") == []
 
 
+def test_validation_tells_the_language_and_why(api: Api, namespace: str) -> None:
+    plain = api.json("POST", "/flows/validate", data=log_flow(namespace), **YAML)[0]
+    pinned = api.json("POST", "/flows/validate", data="# lanner: language=2\n" + log_flow(namespace), **YAML)[0]
+
+    assert plain["infos"][-1] == "language 1: no marker of either version"
+    assert pinned["infos"][-1] == "language 2: the flow's comment"
+
+
+def test_a_body_that_is_not_utf_8_is_an_encoding_fault(api: Api, namespace: str) -> None:
+    answer = api.json("POST", "/flows", 422, data=log_flow(namespace).encode() + b"description: caf\xe9\n", **YAML)
+
+    assert (answer["code"], answer["message"].startswith("Invalid yaml: not UTF-8 at byte")) == ("G002", True)
+
+
 def test_a_single_task_can_be_validated(api: Api) -> None:
     good = api.json(
         "POST", "/flows/validate/task?section=TASKS", data="id: a\ntype: io.kestra.plugin.core.log.Log\nmessage: x\n"

@@ -50,8 +50,10 @@ def test_the_command_tree_loads_without_the_server() -> None:
         (["check", "/does/not/exist"], 2, "there is no /does/not/exist"),
         (["check", ".", "--format", "pdf"], 2, "'pdf' is not one of text, json, github"),
         (["check", "--explain", "G02O"], 1, "did you mean 'G"),
-        (["execution", "run", "a", "b", "-i", "novalue"], 1, "not of the form id=value"),
-        (["serve", "--role", "webb"], 1, "did you mean 'web'?"),
+        (["run", "/does/not/matter", "-i", "novalue"], 2, "not of the form id=value"),
+        (["sync", "main", "--wait", "long"], 2, "--wait"),
+        (["execution", "run", "a", "b", "-i", "novalue"], 2, "not of the form id=value"),
+        (["serve", "--role", "webb"], 2, "did you mean 'web'?"),
     ],
 )
 def test_mistakes_are_one_line_with_a_hint(
