@@ -44,7 +44,10 @@ class Workers:
         self.reporter = DatabaseReporter(lanner.executions, self.id)
         self.limits = worker_limits(settings)
         spools = settings.data_dir / "spool"
-        spool, self._spool_lock = datafolder.own_spool(spools) if self._local else (spools / "local", None)
+        spool = spools / "local"
+        self._spool_lock: datafolder.Lock | None = None
+        if self._local:
+            spool, self._spool_lock = datafolder.own_spool(spools)
         self.spawner = Spawner(spool, self.limits)
         self.runner = AttemptRunner(
             self.reporter,
