@@ -123,6 +123,7 @@ class Decision:
         self._parked: dict[str, TaskRun] = {}
         self._inline: deque[Dispatch] = deque()
         self._values: dict[tuple[str, int], str] = {}
+        self._large = loaded.outputs_uris
         self.grown = False
         """The limit of task runs may be passed: count them."""
         self.place = Place(rendering, flow, loaded.facts, self._paths)
@@ -371,6 +372,11 @@ class Decision:
         runs = self.value.runs
         created = [runs[i] for i in self._changed if i in runs and i not in self._in_database]
         updated = [runs[i] for i in self._changed if i in runs and i in self._in_database]
+        outputs = self.place.stored_outputs([*created, *updated])
+        for run in updated:
+            # Only the row knows of outputs that are kept elsewhere; what is begun anew has none.
+            if run.outputs is None and run.state.terminal and run.id in self._large:
+                outputs[run.id] = (None, self._large[run.id])
         change = Change(
             before=self._before,
             after=self.value,
@@ -381,7 +387,7 @@ class Decision:
             logs=self._logs,
             metrics=self._metrics,
             late=self._late,
-            task_outputs=self.place.stored_outputs([*created, *updated]),
+            task_outputs=outputs,
         )
         outcome = Outcome()
         for act in self._acts:

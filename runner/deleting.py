@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,7 +10,7 @@ from sqlalchemy.engine import Connection
 
 from namespaces import crash
 from namespaces.blobs import execution_folder
-from namespaces.errors import NotFound
+from namespaces.errors import Conflict, NotFound
 from namespaces.store import outbox
 from runner.applying import HOLD, TOPIC
 from runner.children import tell_parent
@@ -32,8 +33,8 @@ metric_table = MetricRow.__table__  # type: ignore[attr-defined]
 def delete(executions: Any, execution_id: str, *, logs: bool, metrics: bool, storage: bool) -> None:
     """Remove an execution. Raises ``NotFound``.
 
-    Files go after the rows; a message keeps them from being forgotten when this process dies in between. A parent
-    that waits for the execution goes on as after a kill.
+    What still runs of it is killed. Files go after the rows; a message keeps them from being forgotten when this
+    process dies in between. A parent that waits for the execution goes on as after a kill.
     """
     row = executions.database.read(
         lambda c: c.execute(sa.select(execution_table).where(execution_table.c.id == execution_id)).one_or_none()
@@ -42,6 +43,9 @@ def delete(executions: Any, execution_id: str, *, logs: bool, metrics: bool, sto
         raise NotFound(f"execution '{execution_id}' does not exist")
     if not row.finished and row.parent_run_id is not None and row.trigger_execution_id is not None:
         tell_parent(executions, row, State.KILLED)
+    if not row.finished:
+        with contextlib.suppress(Conflict):  # it ended by itself meanwhile
+            executions.kill(execution_id)
     folder = execution_folder(row.namespace, row.flow_id, execution_id)
 
     def work(tx: Connection) -> list[int]:

@@ -17,6 +17,7 @@ from namespaces.errors import InvalidInput, TooMany
 from namespaces.store.base import dump_json
 from namespaces.store.db import Database
 from runner.rows import execution_table
+from runner.worker.limits import TEXT_INSTEAD, number_too_large
 
 RECOUNT_S = 1.0
 
@@ -34,10 +35,17 @@ class Limits:
     output_bytes: int = 10 * 1024 * 1024
 
     def refuse_large(self, outputs: object) -> None:
-        """Raise ``InvalidInput`` (``output_too_large``) for outputs of more bytes of JSON than allowed."""
+        """Raise ``InvalidInput`` for outputs of more bytes of JSON than allowed (``output_too_large``), and for
+        integers that JSON cannot keep here (``number_too_large``)."""
         if not may_be_large(outputs):
             return
-        size = len(dump_json(outputs))
+        try:
+            size = len(dump_json(outputs))
+        except TypeError:
+            problem = number_too_large(outputs)
+            if problem is None:
+                raise
+            raise InvalidInput(problem, code="number_too_large", hint=TEXT_INSTEAD) from None
         if size > self.output_bytes:
             raise InvalidInput(
                 f"output_too_large: the outputs are {size} bytes, more than {self.output_bytes}",
@@ -53,7 +61,9 @@ def may_be_large(outputs: object) -> bool:
     """A cheap look: most outputs are a few short texts, and encoding them twice would cost."""
     if isinstance(outputs, Mapping) and len(outputs) <= 8:
         return any(
-            not isinstance(v, str | int | float | bool | None) or (isinstance(v, str) and len(v) > 20_000)
+            not isinstance(v, str | int | float | bool | None)
+            or (isinstance(v, str) and len(v) > 20_000)
+            or (isinstance(v, int) and v.bit_length() > 63)
             for v in outputs.values()
         )
     return outputs is not None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import orjson
 from flask import Response, current_app, request
 
-from namespaces.errors import TooMany
+from namespaces.errors import NotFound, TooMany
 
 WAKE_S = 1.0
 """How long a stream sleeps at most: it looks again even when no nudge came, and sees a stopping server."""
@@ -112,12 +112,13 @@ def place() -> Iterator[None]:
 
 
 def wait_for_end(execution_id: str) -> None:
-    """Hold this request until the execution has ended or pauses, an hour at most, or the server stops."""
+    """Hold this request until the execution has ended, pauses or is deleted, an hour at most, or the server stops."""
     executions = current_app.extensions["lanner"].executions
     stops = stopping()
-    for _ in range(LONGEST_WAIT_S):
-        if executions.wait(execution_id, timeout_s=WAKE_S) or stops():
-            return
+    with suppress(NotFound):
+        for _ in range(LONGEST_WAIT_S):
+            if executions.wait(execution_id, timeout_s=WAKE_S) or stops():
+                return
 
 
 def watch(

@@ -27,6 +27,7 @@ from runner.engine.events import AttemptFinished, AttemptStarted, BlockFinished,
 from runner.engine.states import State
 from runner.logs import LogLine
 from runner.plugin import Output, RunFailed
+from runner.worker.limits import TEXT_INSTEAD, number_too_large
 from runner.worker.loglines import FLUSH_S, LogSink, Origin
 from runner.worker.reporter import Claim, Reporter
 from runner.worker.running import Running, Seen, Services
@@ -299,7 +300,13 @@ class AttemptRunner:
             raise RunFailed(_timeout_message(running))
         values = output.values
         if values:
-            size = len(orjson.dumps(values, default=str, option=orjson.OPT_NON_STR_KEYS))
+            try:
+                size = len(orjson.dumps(values, default=str, option=orjson.OPT_NON_STR_KEYS))
+            except TypeError:
+                problem = number_too_large(values)
+                if problem is None:
+                    raise
+                raise RunFailed(problem, code="number_too_large", hint=TEXT_INSTEAD) from None
             if size > self.services.limits.outputs:
                 raise RunFailed(
                     f"the outputs are {size} bytes, more than {self.services.limits.outputs}",

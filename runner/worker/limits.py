@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -30,3 +31,23 @@ class Limits:
     orphan_after_s: float = 60.0
     unresponsive_s: float = 5.0
     """A task that is no process and ignores its end is given up after so long."""
+
+
+def number_too_large(value: object, place: str = "outputs") -> str | None:
+    """Says where a value has an integer that JSON as kept here cannot hold exactly; None when it has none."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return f"number_too_large: {place} is an integer of {value.bit_length()} bits, more than 64 cannot be kept"
+    pairs: list[tuple[object, object]] = []
+    if isinstance(value, Mapping):
+        pairs = list(value.items())
+    elif isinstance(value, list | tuple):
+        pairs = list(enumerate(value))
+    for key, item in pairs:
+        name = f"{place}[{key}]" if isinstance(key, int) else f"{place}.{key}"
+        found = number_too_large(item, name)
+        if found:
+            return found
+    return None
+
+
+TEXT_INSTEAD = "give it as a text"

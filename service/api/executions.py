@@ -70,7 +70,11 @@ def _create(namespace: str, flow_id: str, *, waits: bool) -> Response:
         )
     if waits:
         stream.wait_for_end(started.execution_id)
-    shape = started_shape(started.execution_id, None if waits else started.row)
+    shape = (
+        replayed_shape(namespace, flow_id, started.execution_id)
+        if started.replayed
+        else started_shape(started.execution_id, None if waits else started.row)
+    )
     shape["url"] = url_of(namespace, flow_id, started.execution_id)
     if started.replayed:
         return answer(shape, Lanner_Replayed="true")
@@ -89,6 +93,17 @@ def started_shape(execution_id: str, row: Mapping[str, Any] | None) -> dict[str,
     if row is None:
         return shape_of(execution_id)
     return queries_shapes.inserted(row, to_micros(lanner().clock.now()))
+
+
+def replayed_shape(namespace: str, flow_id: str, execution_id: str) -> dict[str, Any]:
+    """The answer to a repeat: the execution of the first call, of one deleted since what is known (R2).
+
+    A delivery stays one execution: its repeat neither starts another nor looks like a failure to who sends it.
+    """
+    try:
+        return shape_of(execution_id)
+    except NotFound:
+        return {"id": execution_id, "namespace": namespace, "flowId": flow_id, "deleted": True}
 
 
 def _file_inputs(namespace: str, flow_id: str, revision: int | None) -> list[str] | None:

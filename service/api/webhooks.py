@@ -14,7 +14,7 @@ from runner.webhooks import WebhookOutcome
 from service import stream
 from service.api.answers import answer, empty
 from service.api.context import lanner
-from service.api.executions import started_shape, url_of
+from service.api.executions import replayed_shape, started_shape, url_of
 from service.api.problems import unauthorized
 from service.api.routes import Resource
 
@@ -84,7 +84,10 @@ def _accepted(namespace: str, flow_id: str, outcome: WebhookOutcome, execution_i
         except TooMany:
             # It runs already: the sender gets its id at once rather than a refusal that makes him send again.
             log.warning("webhook call does not wait: too many wait", extra={"action": "webhook_wait_skipped"})
-    shape = started_shape(execution_id, None if properties.get("wait") else outcome.row)
+    if outcome.replayed:
+        shape = replayed_shape(namespace, flow_id, execution_id)
+    else:
+        shape = started_shape(execution_id, None if properties.get("wait") else outcome.row)
     shape["url"] = url_of(namespace, flow_id, execution_id)
     status = _status(properties, shape)
     if properties.get("returnOutputs"):
@@ -100,7 +103,8 @@ def _accepted(namespace: str, flow_id: str, outcome: WebhookOutcome, execution_i
 
 def _status(properties: Any, shape: dict[str, Any]) -> int:
     if properties.get("wait") and "responseCode" in properties:
-        return 500 if shape["state"]["current"] == "FAILED" else int(properties["responseCode"])
+        failed = shape.get("state", {}).get("current") == "FAILED"
+        return 500 if failed else int(properties["responseCode"])
     return 200
 
 

@@ -13,8 +13,10 @@ import sqlalchemy as sa
 
 from namespaces.errors import BadRequest, Conflict, InvalidInput, NotFound
 from namespaces.store.base import metadata
+from runner.limits import Limits
 from runner.starting import StartRequest, Upload
 from tests.support.instances import NS, Instance
+from tests.support.waiting import until
 
 SECRET = "correct-horse-battery"
 
@@ -442,3 +444,73 @@ def test_an_expression_is_evaluated_where_a_task_ran(instance: Instance) -> None
     assert instance.executions.evaluate(one["id"], "{{ outputs.t.value }} {{ inputs.token }}") == "x ******"
     with pytest.raises(NotFound):
         instance.executions.evaluate(one["id"], "x", "nothing")
+
+
+def test_a_large_output_survives_that_its_task_run_is_marked_by_hand(tmp_path: Path, database_url: str) -> None:
+    instance = Instance(tmp_path / "data", database_url, limits={"output_row_bytes": 1_000})
+    try:
+        instance.deploy(
+            "f",
+            """
+            inputs: [{id: text, type: STRING}]
+            tasks:
+              - {id: big, type: io.kestra.plugin.core.output.OutputValues, values: {text: "{{ inputs.text }}"}}
+              - {id: broken, type: io.kestra.plugin.core.execution.Fail}
+              - id: later
+                type: io.kestra.plugin.core.log.Log
+                message: "{{ outputs.big.values.text | length }} characters"
+            """,
+        )
+        one = instance.run("f", inputs={"text": "x" * 5000})
+        runs = {run["taskId"]: run["id"] for run in one["taskRunList"]}
+        for task, state in (("big", "WARNING"), ("broken", "SUCCESS")):
+            instance.executions.mark_task_run(one["id"], runs[task], state)
+            instance.ended(one["id"])
+
+        assert "5000 characters" in instance.logs(one["id"])
+    finally:
+        instance.close()
+
+
+def test_deleting_a_running_execution_ends_its_script(instance: Instance, tmp_path: Path) -> None:
+    ledger = tmp_path / "pid"
+    instance.deploy(
+        "f",
+        f"""
+        tasks:
+          - id: sleep
+            type: io.kestra.plugin.scripts.shell.Commands
+            commands: ["echo $$ > {ledger}.new && mv {ledger}.new {ledger} && exec sleep 600"]
+        """,
+    )
+    one = instance.start("f")
+    until(ledger.exists, "the script to run")
+
+    instance.executions.delete(one)
+
+    until(lambda: not Path(f"/proc/{ledger.read_text().strip()}").exists(), "the end of the script")
+
+
+def test_an_integer_beyond_64_bits_fails_the_task_with_its_place(instance: Instance) -> None:
+    instance.deploy(
+        "f",
+        f"""
+        tasks:
+          - id: t
+            type: io.kestra.plugin.scripts.shell.Commands
+            commands: ['echo "::{{\\"outputs\\": {{\\"n\\": {{\\"deep\\": [{2**70}]}}}}}}::"']
+        """,
+    )
+    one = instance.run("f")
+
+    assert one["state"]["current"] == "FAILED"
+    (reason,) = [line for line in instance.logs(one["id"]) if line.startswith("number_too_large")]
+    assert reason == "number_too_large: outputs.vars.n.deep[0] is an integer of 71 bits, more than 64 cannot be kept"
+
+
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1])
+def test_inline_tasks_give_no_integer_beyond_64_bits_either(number: int) -> None:
+    with pytest.raises(InvalidInput, match=r"outputs\.n is an integer of 6[45] bits"):
+        Limits().refuse_large({"n": number})
+    Limits().refuse_large({"n": 2**64 - 1})
+    Limits().refuse_large({"n": -(2**63)})

@@ -26,6 +26,10 @@ def supervise(control: socket.socket, news: int, idle: mmap.mmap) -> NoReturn:
     """In the forked process: one request after the other, as long as each ends clean. Never returns."""
     code, folder, served = 1, "", 0
     try:
+        # Whoever reads the server's messages from a pipe must see their end with the server's, not with ours.
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, 2)
+        os.close(nothing)
         home = Home()
         while True:
             data, fds, _, _ = socket.recv_fds(control, 65536, 1)

@@ -428,6 +428,12 @@ def test_a_hundred_thousand_lines_at_once_arrive_all(bench: Bench) -> None:
     assert [line.seq for line in bench.reporter.lines if line.seq is not None] == list(range(100_000))
 
 
+def test_a_supervisor_does_not_hold_the_servers_messages_open(bench: Bench) -> None:
+    """Whoever reads them from a pipe would wait for the last script after the server has ended (R22)."""
+    bench.run(commands("readlink /proc/$PPID/fd/2"))
+    assert bench.reporter.messages() == ["/dev/null"]
+
+
 def test_a_line_without_end_is_cut(bench: Bench) -> None:
     end = bench.run(commands("head -c 5000000 /dev/zero | tr '\\0' x"))
     assert end.state is State.SUCCESS

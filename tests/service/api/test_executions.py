@@ -147,6 +147,19 @@ def test_the_same_key_gives_the_same_execution(api: Api, namespace: str) -> None
     assert (other.status_code, other.get_json()["code"]) == (422, "idempotency_conflict")
 
 
+def test_a_repeat_after_the_deletion_starts_nothing_and_is_no_failure(api: Api, namespace: str) -> None:
+    api.flow(log_flow(namespace))
+    path, headers = f"/api/v1/main/executions/{namespace}/hello", {"Idempotency-Key": "k-2"}
+    first = api.client.post(path, headers=headers).get_json()
+    api.client.delete(f"/api/v1/main/executions/{first['id']}")
+
+    again = api.client.post(f"{path}?wait=true", headers=headers)
+
+    assert (again.status_code, again.headers["Lanner-Replayed"]) == (200, "true")
+    assert (again.get_json()["id"], again.get_json()["deleted"]) == (first["id"], True)
+    assert api.json("GET", f"/executions/search?namespace={namespace}")["total"] == 0
+
+
 @pytest.mark.parametrize(
     ("query", "status"),
     [("labels=nocolon", 422), ("labels=system.x:1", 422), ("revision=99", 404), ("scheduleDate=yesterday", 422)],
