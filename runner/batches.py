@@ -187,6 +187,7 @@ class Starter:
         def write(tx: Connection) -> None:
             tx.execute(sa.insert(batch_table), rows)
             writing.insert_executions(tx, [prepared.row for prepared in made])
+            writing.write_logs(tx, [line for prepared in made for line in prepared.lines])
 
         self._database.write(write)
         for prepared in made:

@@ -14,15 +14,15 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from namespaces import crash, revisions
+from namespaces import crash
 from namespaces.clock import Clock
 from namespaces.errors import BadRequest, Conflict, InvalidInput, NotFound
 from namespaces.flows.model import Flow, Pause
-from namespaces.inputs import Resolved, resolve_inputs
+from namespaces.inputs import Resolved
 from namespaces.registry import Registry
 from namespaces.store.db import Database
 from namespaces.store.nudges import Nudges
-from runner import queries, reviewing, rows, starting, view, writing
+from runner import checks, preparing, queries, reviewing, rows, starting, view, writing
 from runner.applying import Applier, Outcome
 from runner.engine import events
 from runner.engine.restart import NOTHING
@@ -84,21 +84,7 @@ class Executions:
 
     def prepare_child(self, request: StartRequest) -> Prepared:
         """``prepare`` for one of many whose number was looked at before."""
-
-        def read(connection: Connection) -> tuple[Flow, revisions.Stored, int]:
-            flow, stored = starting.find_flow(connection, self.registry, request)
-            now_at = request.generation if request.generation is not None else revisions.generation(connection)
-            return flow, stored, now_at
-
-        flow, stored, generation = self.database.read(read)
-        return starting.prepare(
-            flow,
-            stored,
-            request,
-            now=self.clock.now(),
-            generation=generation,
-            resolve=self.resolve,
-        )
+        return preparing.prepare(self, request)
 
     def start_in(self, tx: Connection, prepared: Prepared) -> Started:
         """Write a prepared start in the caller's transaction; call ``started`` after the commit."""
@@ -140,31 +126,13 @@ class Executions:
         flow, _ = self.database.read(lambda c: starting.find_flow(c, self.registry, request))
         return flow, self.resolve(flow, inputs, "", store=False)
 
+    def failing_checks(self, flow: Flow, resolved: Resolved) -> tuple[checks.Failing, ...]:
+        """The checks that would not pass with inputs that ``validate_inputs`` resolved; none while some are bad."""
+        return () if resolved.problems else checks.failing(self.rendering, flow, resolved.values, "")
+
     def resolve(self, flow: Flow, submitted: Mapping[str, Any], execution_id: str, store: bool = True) -> Resolved:
         """The flow's inputs from what was submitted; files are kept under the execution's folder."""
-        return self.resolve_declared(flow, flow.inputs, submitted, execution_id, store=store)
-
-    def resolve_declared(
-        self,
-        flow: Flow,
-        declared: Sequence[Any],
-        submitted: Mapping[str, Any],
-        execution_id: str,
-        *,
-        store: bool = True,
-    ) -> Resolved:
-        from runner.inputs import InputShell
-
-        shell = InputShell(self.rendering, flow, execution_id)
-        return resolve_inputs(
-            declared,
-            submitted,
-            render=shell.render,
-            render_typed=shell.render_typed,
-            store_file=shell.store_file if store else None,
-            encrypt=lambda text: self.rendering.vault.seal(text, execution_id),
-            accept_uri=shell.accept_uri,
-        )
+        return preparing.resolve(self.rendering, flow, flow.inputs, submitted, execution_id, store=store)
 
     # ------------------------------------------------------------------ steering
 
@@ -260,7 +228,7 @@ class Executions:
             task = flow.by_id[paused.task_id]
             if isinstance(task, Pause):
                 if task.on_resume:
-                    resolved = self.resolve_declared(flow, task.on_resume, inputs or {}, execution_id)
+                    resolved = preparing.resolve(self.rendering, flow, task.on_resume, inputs or {}, execution_id)
                     outputs["onResume"] = resolved.require()
                 outputs["resumed"] = {"by": by, "on": now.isoformat(), "to": State.RUNNING.value}
         event = events.Resume(at=now, task_run_id=paused.id if paused else None, outputs=outputs or None)

@@ -25,6 +25,7 @@ from namespaces.registry import Registry
 from namespaces.secrets import masked
 from namespaces.store.db import Database
 from runner import triggerrows, view
+from runner.checks import CheckFailed
 from runner.context import nested_labels
 from runner.executions import Executions
 from runner.rendering import Place
@@ -326,7 +327,11 @@ class FlowTriggers:
             _, resolved = self._executions.validate_inputs(flow.namespace, flow.id, flow.revision, {})
             if resolved.problems and not resolved.secrets:
                 request = replace(request, values=resolved.values)
-        prepared = self._executions.prepare(request)
+        try:
+            prepared = self._executions.prepare(request)
+        except CheckFailed as refused:
+            self._note(listening, refused.message)
+            return None
         if prepared.failed is not None and self._log_bad_inputs:
             self._note(listening, prepared.failed)
             return None

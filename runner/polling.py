@@ -22,6 +22,7 @@ from namespaces.flows.model import Flow, Trigger
 from namespaces.registry import Registry
 from namespaces.store.db import Database
 from runner import triggerrows
+from runner.checks import CheckFailed
 from runner.egress import Egress
 from runner.executions import Executions
 from runner.plugin import Metric
@@ -151,13 +152,21 @@ class Polling:
         except LannerError as failure:
             error = failure.message
         if error is not None:
-            now = self._clock.now()
-            self._database.write(
-                partial(triggerrows.record_error, key=key, type_name=HTTP, message=error, now=now, level=50)
-            )
+            self._tell(key, error)
             if not trigger.fail_on_trigger_error:
                 return None
-        return self._start(flow, trigger, variables, error, started)
+        try:
+            return self._start(flow, trigger, variables, error, started)
+        except CheckFailed as refused:
+            self._tell(key, refused.message)
+            return None
+
+    def _tell(self, key: triggerrows.Key, message: str) -> None:
+        """A visible trigger error."""
+        now = self._clock.now()
+        self._database.write(
+            partial(triggerrows.record_error, key=key, type_name=HTTP, message=message, now=now, level=50)
+        )
 
     def _ask(self, flow: Flow, trigger: Trigger) -> Mapping[str, Any]:
         """The outputs of an http.Request with the trigger's properties. Raises ``LannerError``."""

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 
 from namespaces.errors import Conflict, InvalidInput, NotFound
 from namespaces.flows.model import Approval, Flow
+from runner import preparing
 from runner.engine.events import Reviewed
 from runner.engine.states import State
 from runner.engine.values import TaskRun
@@ -70,7 +71,7 @@ def review(
         )
     resolved = None
     if task.inputs:
-        resolved = executions.resolve_declared(flow, task.inputs, inputs, execution_id).require()
+        resolved = preparing.resolve(executions.rendering, flow, task.inputs, inputs, execution_id).require()
     outputs = {"decision": decision, "by": by, "on": now.isoformat(), "comment": comment, "inputs": resolved}
     if not executions.apply(execution_id, Reviewed(at=now, task_run_id=run.id, outputs=outputs)):
         raise Conflict("the approval does not wait for a decision any more", code="not_waiting")

@@ -26,6 +26,7 @@ from namespaces.store import leases
 from namespaces.store.db import Database, database_now
 from namespaces.store.nudges import Nudges
 from runner import declared, triggerrows
+from runner.checks import CheckFailed
 from runner.executions import Executions
 from runner.schedules import TIMED, Schedules
 from runner.starting import Prepared, Started
@@ -77,6 +78,8 @@ class Planned:
     row: Any
     outcome: Outcome
     fires: tuple[Fire, ...]
+    refused: str = ""
+    """Message of the check that refused a slot: a visible trigger error."""
 
 
 Due = Callable[[Any, datetime], None]
@@ -352,19 +355,23 @@ class Scheduler:
         outcome = schedule.decide(rules, state, now, watching_since=self._watching_since)
         fires: list[Fire] = []
         decisions: list[Start | Skip] = []
+        refused = ""
         for decision in outcome.decisions:
             if isinstance(decision, Start):
                 try:
                     fires.append(Fire(decision, self._prepare(flow, trigger, rules, decision)))
-                except TooMany:
-                    # The instance is full: the slot is decided, visibly, and does not come back later (R21).
-                    skip = Skip(slot=decision.slot, reason=Reason.BACKLOG, backfill=decision.backfill)
-                    decisions.append(skip)
+                except (TooMany, CheckFailed) as error:
+                    # The instance is full (R21), or the flow's own check forbids it: the slot is decided, visibly,
+                    # and does not come back later.
+                    reason = Reason.BACKLOG
+                    if isinstance(error, CheckFailed):
+                        reason, refused = Reason.CHECK, error.message
+                    decisions.append(Skip(slot=decision.slot, reason=reason, backfill=decision.backfill))
                     outcome = replace(outcome, state=replace(outcome.state, locked=False))
                     continue
             decisions.append(decision)
         outcome = replace(outcome, decisions=tuple(decisions))
-        return Planned(key=triggerrows.key_of(row), row=row, outcome=outcome, fires=tuple(fires))
+        return Planned(key=triggerrows.key_of(row), row=row, outcome=outcome, fires=tuple(fires), refused=refused)
 
     def _prepare(self, flow: Flow, trigger: Trigger, rules: schedule.Rules, start: Start) -> Prepared:
         variables = schedule.variables(rules, start.slot)
@@ -425,6 +432,8 @@ class Scheduler:
         triggerrows.insert_skips(tx, plan.key, skips, now)
         state = plan.outcome.state
         triggerrows.update_decided(tx, plan.key, state, now, execution_id=holder if state.locked else None)
+        if plan.refused:
+            triggerrows.record_error(tx, plan.key, plan.row.type, plan.refused, now)
         return started
 
     @staticmethod

@@ -18,8 +18,9 @@ from namespaces.flows.model import Flow
 from namespaces.ids import new_id
 from namespaces.inputs import Resolved, Upload
 from namespaces.store.base import to_micros
-from runner import writing
+from runner import checks, writing
 from runner.engine.states import State
+from runner.logs import LEVELS, LogLine
 from runner.tables import IdempotencyRow
 
 idempotency_table = IdempotencyRow.__table__  # type: ignore[attr-defined]
@@ -78,9 +79,13 @@ class Prepared:
     row: Mapping[str, Any]
     failed: str | None = None
     """The execution is made FAILED at once, with this reason."""
+    lines: tuple[LogLine, ...] = ()
+    """What its log begins with: the messages of checks that did not pass."""
 
 
 Resolve = Callable[[Flow, Mapping[str, Any], str], Resolved]
+Judge = Callable[[Flow, Mapping[str, Any], str, Mapping[str, Any] | None], Sequence[checks.Failing]]
+"""The checks that do not pass, from flow, inputs, execution id and trigger."""
 
 
 def find_flow(connection: Connection, registry: Any, request: StartRequest) -> tuple[Flow, revisions.Stored]:
@@ -126,8 +131,12 @@ def prepare(
     now: datetime,
     generation: int,
     resolve: Resolve,
+    judge: Judge,
 ) -> Prepared:
-    """Resolve inputs and make the row. Raises ``InvalidInput`` with every bad input, one a line."""
+    """Resolve inputs, look at the checks and make the row.
+
+    Raises ``InvalidInput`` with every bad input, one a line, and ``CheckFailed`` for a check that blocks.
+    """
     execution_id = request.execution_id or new_id()
     failed = request.failed_reason
     inputs: Mapping[str, Any] | None = request.values
@@ -139,6 +148,12 @@ def prepare(
             failed = "\n".join(problem.message for problem in resolved.problems)
         else:
             inputs = resolved.values
+    lines: tuple[LogLine, ...] = ()
+    if inputs is not None and flow.checks:
+        found = judge(flow, inputs, execution_id, request.trigger)
+        checks.refuse(found)
+        failed = checks.failure(found)
+        lines = tuple(_line(flow, execution_id, now, one) for one in found)
     state = State.FAILED if failed is not None else State.CREATED
     history = [[State.CREATED.value, to_micros(now)]]
     if failed is not None:
@@ -174,7 +189,18 @@ def prepare(
         "source": origin.source if origin else None,
         "recoveries": 0,
     }
-    return Prepared(flow=flow, request=request, row=row, failed=failed)
+    return Prepared(flow=flow, request=request, row=row, failed=failed, lines=lines)
+
+
+def _line(flow: Flow, execution_id: str, now: datetime, one: checks.Failing) -> LogLine:
+    return LogLine(
+        at=now,
+        level=LEVELS[one.level],
+        message=one.message,
+        namespace=flow.namespace,
+        flow_id=flow.id,
+        execution_id=execution_id,
+    )
 
 
 def insert(tx: Connection, prepared: Prepared, *, now: datetime) -> Started:
@@ -188,6 +214,8 @@ def insert(tx: Connection, prepared: Prepared, *, now: datetime) -> Started:
         if known is not None:
             return Started(known, replayed=True)
     writing.insert_execution(tx, prepared.row)
+    if prepared.lines:
+        writing.write_logs(tx, prepared.lines)
     return Started(str(prepared.row["id"]), row=prepared.row)
 
 

@@ -25,6 +25,7 @@ from namespaces.store.db import Database
 from namespaces.store.statements import Query
 from namespaces.tables import CounterRow
 from runner import triggerrows, webhookparts
+from runner.checks import CheckFailed
 from runner.executions import Executions
 from runner.starting import Started, StartRequest
 from runner.triggerrows import Key, state_table
@@ -267,7 +268,11 @@ class Webhooks:
             idempotency_key=delivery,
             body_hash=webhook.body_hash(request) if delivery is not None else "",
         )
-        started = self._start(flow, start, form)
+        try:
+            started = self._start(flow, start, form)
+        except CheckFailed as refused:
+            self._note(key, refused.message)
+            raise
         return WebhookOutcome(
             status=200,
             execution_id=started.execution_id,

@@ -73,6 +73,7 @@ class Reason(StrEnum):
     CAP = "cap"
     CONDITION = "condition"
     BACKLOG = "backlog"
+    CHECK = "check"
     EDITED = "edited"
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from flask import Response, request
@@ -150,14 +151,14 @@ def require_execution(execution_id: str) -> Any:
 @resource.on("POST", "/executions/<namespace>/<flow_id>/validate")
 def validate(namespace: str, flow_id: str) -> Response:
     with submitted(_file_inputs(namespace, flow_id, optional_number("revision"))) as given:
-        flow, resolved = lanner().executions.validate_inputs(
-            namespace, flow_id, optional_number("revision"), given.inputs
-        )
-    return answer(validated(flow, resolved))
+        door = lanner().executions
+        flow, resolved = door.validate_inputs(namespace, flow_id, optional_number("revision"), given.inputs)
+        checks = door.failing_checks(flow, resolved)
+    return answer(validated(flow, resolved, checks))
 
 
-def validated(flow: Any, resolved: Any) -> dict[str, Any]:
-    """What each input resolves to, and its problems."""
+def validated(flow: Any, resolved: Any, checks: Iterable[Any] = ()) -> dict[str, Any]:
+    """What each input resolves to, its problems, and the checks that do not pass."""
     by_input: dict[str, list[str]] = {}
     for problem in resolved.problems:
         name = problem.partition("`")[2].partition("`")[0]
@@ -177,7 +178,7 @@ def validated(flow: Any, resolved: Any) -> dict[str, Any]:
         if value is not None:
             row["value"] = "******" if declared.id in resolved.secret_ids else value
         rows.append(row)
-    return {"id": flow.id, "namespace": flow.namespace, "inputs": rows, "checks": []}
+    return {"id": flow.id, "namespace": flow.namespace, "inputs": rows, "checks": [asdict(one) for one in checks]}
 
 
 # ---------------------------------------------------------------------- reading

@@ -19,7 +19,7 @@ from service.ui import (  # noqa: F401  - importing a module registers its pages
 from service.ui.errors import draw_error
 from service.ui.site import ENDPOINTS, blueprint
 
-UPLOADS = frozenset({"ui.execute", "ui.execute_fields", "ui.resume"})
+UPLOADS = frozenset({"ui.execute", "ui.execute_fields", "ui.resume", "ui.review"})
 """Endpoints whose forms may carry files."""
 
 __all__ = ["ENDPOINTS", "UPLOADS", "blueprint", "draw_error"]

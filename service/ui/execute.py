@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from typing import Any
 
 from flask import Response, request
@@ -12,6 +13,7 @@ from namespaces.flows.model import Flow
 from namespaces.ids import new_id
 from namespaces.inputs import InputState
 from runner import queries, queries_counters
+from runner.checks import CheckFailed, Failing
 from runner.starting import StartRequest
 from service.api.context import instant, lanner
 from service.api.uploads import Submitted, submitted
@@ -28,7 +30,7 @@ def execute(namespace: str, flow_id: str) -> Response:
     flow = _runnable(head)
     if request.method == "GET":
         values = _prefill(request.args.get("from"))
-        return _form(head, flow, values, _states(flow, values))
+        return _form(head, flow, values)
     with submitted() as given:
         values = inputs_of(given)
         try:
@@ -44,7 +46,7 @@ def execute(namespace: str, flow_id: str) -> Response:
                 )
             )
         except (InvalidInput, BadRequest, TooMany, Unavailable) as error:
-            return _form(head, flow, values, _states(flow, values), error)
+            return _form(head, flow, values, error)
     return redirect(url("execution", namespace=namespace, flow_id=flow_id, execution_id=started.execution_id))
 
 
@@ -55,7 +57,8 @@ def execute_fields(namespace: str, flow_id: str) -> Response:
     flow = _runnable(head)
     with submitted() as given:
         values = inputs_of(given)
-        return render("execute_fields.html", fields=inputform.fields(flow.inputs, _states(flow, values), values))
+        states, checks = _seen(flow, values)
+        return render("execute_fields.html", fields=_fields(flow, states, values), checks=checks)
 
 
 def _runnable(head: dict[str, Any]) -> Flow:
@@ -86,15 +89,27 @@ def inputs_of(given: Submitted) -> dict[str, Any]:
     return found
 
 
-def _states(flow: Flow, values: dict[str, Any]) -> tuple[InputState, ...] | None:
-    """How the server sees these values; None when nothing depends on it."""
-    if not flow.inputs:
-        return None
+def _seen(flow: Flow, values: dict[str, Any]) -> tuple[tuple[InputState, ...] | None, tuple[Failing, ...]]:
+    """How the server sees these values (None when nothing depends on it), and the checks that do not pass."""
+    if not flow.inputs and not flow.checks:
+        return None, ()
+    door = lanner().executions
     try:
-        _, resolved = lanner().executions.validate_inputs(flow.namespace, flow.id, flow.revision, values)
+        _, resolved = door.validate_inputs(flow.namespace, flow.id, flow.revision, values)
+        return tuple(resolved.details), door.failing_checks(flow, resolved)
     except LannerError:
-        return None
-    return tuple(resolved.details)
+        return None, ()
+
+
+def _fields(
+    flow: Flow,
+    states: tuple[InputState, ...] | None,
+    values: dict[str, Any],
+    faults: dict[str, list[str]] | None = None,
+) -> list[inputform.Field]:
+    """With checks every field asks the server when it changes: any of them may decide."""
+    fields = inputform.fields(flow.inputs, states, values, faults)
+    return [replace(field, depended_on=True) for field in fields] if flow.checks else fields
 
 
 def _prefill(execution_id: str | None) -> dict[str, Any]:
@@ -122,14 +137,15 @@ def _form(
     head: dict[str, Any],
     flow: Flow,
     values: dict[str, Any],
-    states: tuple[InputState, ...] | None,
     error: LannerError | None = None,
 ) -> Response:
-    faults = inputform.faults_of(error.message) if isinstance(error, InvalidInput) else {}
-    fields = inputform.fields(flow.inputs, states, values, faults)
+    states, checks = _seen(flow, values)
+    refused = isinstance(error, CheckFailed)  # the checks say it themselves
+    faults = inputform.faults_of(error.message) if isinstance(error, InvalidInput) and not refused else {}
+    fields = _fields(flow, states, values, faults)
     known = {field.input_id for field in fields}
     general = [line for name, lines in faults.items() if name not in known for line in lines]
-    if error is not None and not faults:
+    if error is not None and not faults and not (refused and checks):
         general = [error.message]
     queued = 0
     if flow.concurrency is not None:
@@ -140,6 +156,7 @@ def _form(
         error.status if error is not None else 200,
         **head,
         fields=fields,
+        checks=checks,
         general=general,
         key=new_id(),
         queued=queued,

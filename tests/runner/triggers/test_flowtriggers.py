@@ -219,3 +219,14 @@ def test_a_window_that_passes_unsatisfied_makes_a_failed_execution_once(house: H
     assert [row.state for row in house.executions_of("listen")] == ["CREATED", "FAILED"]
     assert ["missed", "yes"] in last.labels
     assert "waits for" in last.error
+
+
+def test_a_check_that_blocks_is_told_on_the_trigger(house: House) -> None:
+    upstreams(house, "a")
+    listener(house, "", more="checks: [{condition: \"{{ trigger.state == 'FAILED' }}\", message: only failures}]")
+
+    house.run("a", "SUCCESS")
+    assert house.executions_of("listen") == []
+    assert house.state("up", "listen").error == "only failures"
+    house.run("a", "FAILED")
+    assert len(house.executions_of("listen")) == 1

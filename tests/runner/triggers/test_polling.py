@@ -118,3 +118,12 @@ def test_it_is_asked_again_an_interval_after_the_last_start_and_not_while_locked
     assert first.next_at == at("00:00:30")
     assert held == 1
     assert len(polled.executions_of()) == 2
+
+
+def test_a_check_that_blocks_is_told_on_the_trigger(polled: House, url: str) -> None:
+    polled.deploy(poll(url), more='checks: [{condition: "{{ trigger.code == 1 }}", message: not this one}]')
+
+    ask(polled)
+
+    assert polled.executions_of() == []
+    assert polled.state("p").error == "not this one"

@@ -408,3 +408,19 @@ def test_the_same_plan_written_twice_starts_one_execution(house: House) -> None:
 
     assert len(house.executions_of()) == 1
     assert NS == "company.team"
+
+
+CHECKED = 'checks: [{condition: "{{ false }}", message: not today}]'
+
+
+def test_a_check_that_blocks_skips_the_slot_and_is_told_on_the_trigger(house: House) -> None:
+    house.deploy(EVERY_MINUTE, more=CHECKED)
+    house.scheduler.run_once()
+
+    tick(house)
+    tick(house)
+
+    assert house.executions_of() == []
+    assert house.decisions() == [("00:01:00", "check"), ("00:02:00", "check")]
+    assert house.state("s").error == "not today"
+    assert house.state("s").next_at == at("00:03:00")

@@ -310,3 +310,14 @@ def test_a_broken_multipart_body_is_refused(house: House) -> None:
         b"".join(b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n1\r\n' for _ in range(1_001)) + b"--b--\r\n"
     )
     assert call(house, body=many, content_type="multipart/form-data; boundary=b").status == 413
+
+
+def test_a_check_that_blocks_is_told_to_the_caller_and_on_the_trigger(house: House) -> None:
+    house.deploy(hook(), more='checks: [{condition: "{{ trigger.body.a == 2 }}", message: only two}]')
+
+    refused = call(house)
+
+    assert (refused.status, refused.code, refused.message) == (422, "check_failed", "only two")
+    assert house.executions_of() == []
+    assert house.state("h").error == "only two"
+    assert call(house, body=b'{"a": 2}').status == 200
