@@ -19,7 +19,7 @@ from namespaces.store.base import to_micros
 from namespaces.store.db import Database
 from namespaces.store.nudges import Nudges
 from namespaces.tables import FlowRow
-from runner import batches
+from runner import batches, quotas
 from runner.applying import Outcome
 from runner.dispatch.base import Dispatch
 from runner.effects import Effects
@@ -55,7 +55,7 @@ class Driver:
         executions.on_commit = self.committed
 
     def begin_soon(self, execution_id: str, plain: bool = False) -> None:
-        """``plain``: no start date, no concurrency limit, so nothing stands between CREATED and RUNNING."""
+        """``plain``: no start date, concurrency limit or quota, so nothing stands between CREATED and RUNNING."""
         self._later(self._run if plain else self.begin, execution_id)
 
     def _run(self, execution_id: str) -> None:
@@ -100,8 +100,8 @@ class Driver:
         flow = self._database.read(
             lambda c: self._executions.registry.flow(c, row.namespace, row.flow_id, row.revision)
         )
-        if flow.concurrency is not None and not row.slot:
-            decided = self._database.write(lambda tx: self._admit(tx, flow, execution_id))
+        if flow.quotas or (flow.concurrency is not None and not row.slot):
+            decided = self._database.write(lambda tx: self._admit(tx, flow, row))
             if decided is not None:
                 self._executions.apply(execution_id, decided)
                 return
@@ -126,14 +126,20 @@ class Driver:
                 )
             )
 
-    def _admit(self, tx: Connection, flow: Flow, execution_id: str) -> events.Queued | events.Refused | None:
+    def _admit(self, tx: Connection, flow: Flow, row: Any) -> events.Queued | events.Refused | None:
         """Take a slot in this transaction (None), or say what happens instead. Slots are counted from rows."""
         self._lock_flow(tx, flow.namespace, flow.id)
+        if flow.quotas:
+            refused = quotas.take(tx, flow, row.id, row.attempt_number, self._clock.now())
+            if refused is not None:
+                return refused
+        if flow.concurrency is None or row.slot:
+            return None
         running = self._slots_in_use(tx, flow.namespace, flow.id)
         admission = admit(running, flow.concurrency)
         now = self._clock.now()
         if admission.state is State.RUNNING:
-            tx.execute(sa.update(execution_table).where(execution_table.c.id == execution_id).values(slot=True))
+            tx.execute(sa.update(execution_table).where(execution_table.c.id == row.id).values(slot=True))
             return None
         if admission.state is State.QUEUED:
             return events.Queued(at=now)

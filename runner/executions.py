@@ -100,6 +100,7 @@ class Executions:
                 prepared is not None
                 and prepared.failed is None
                 and prepared.flow.concurrency is None
+                and not prepared.flow.quotas
                 and prepared.request.schedule_date is None
             )
             self.on_start(started.execution_id, plain)

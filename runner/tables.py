@@ -265,6 +265,18 @@ class IdempotencyRow(SQLModel, table=True):
     created_at: datetime = Field(sa_column=Column(Instant, nullable=False))
 
 
+class QuotaStartRow(SQLModel, table=True):
+    """One start of a flow that has quotas; a restart is one more (``attempt``)."""
+
+    __tablename__ = "quota_start"
+    __table_args__ = (Index("ix_quota_start_flow", "namespace", "flow_id", "at"),)
+    execution_id: str = Field(primary_key=True)
+    attempt: int = Field(primary_key=True)
+    namespace: str
+    flow_id: str
+    at: datetime = Field(sa_column=Column(Instant, nullable=False))
+
+
 class TriggerStateRow(SQLModel, table=True):
     __tablename__ = "trigger_state"
     __table_args__ = (Index("ix_trigger_state_next", "next_at"), Index("ix_trigger_state_lock", "execution_id"))

@@ -158,7 +158,7 @@ def _check_preconditions(findings: Findings, flow: Flow) -> None:
 
 def _tell_without_effect(scope: Scope, flow: Flow) -> None:
     """What is read and kept but not acted upon yet: nobody may rely on it unknowingly."""
-    for name, written in (("quotas", flow.quotas), ("listeners", flow.listeners)):
+    for name, written in (("listeners", flow.listeners),):
         if written:
             scope.findings.warning("F115", (name,), f"{name} has no effect in this version")
     cached = [task for task in flow.walk() if getattr(task, "task_cache", None) is not None]

@@ -68,7 +68,7 @@ def test_of_several_the_strictest_decides(instance: Instance) -> None:
     instance.deploy("g", f"checks: [{', '.join(checks)}, {{when: 'false', message: block}}]\n{tasks}")
 
     assert instance.run("f")["state"]["current"] == "FAILED"
-    with pytest.raises(CheckFailed, match="^block$"):
+    with pytest.raises(CheckFailed, match=r"^block$"):
         instance.start("g")
 
 

@@ -436,6 +436,18 @@ def upgrade() -> None:
         batch_op.create_index("ix_outbox_due", ["topic", "due_at", "id"], unique=False)
 
     op.create_table(
+        "quota_start",
+        sa.Column("execution_id", sa.String(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("namespace", sa.String(), nullable=False),
+        sa.Column("flow_id", sa.String(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("execution_id", "attempt", name=op.f("pk_quota_start")),
+    )
+    with op.batch_alter_table("quota_start", schema=None) as batch_op:
+        batch_op.create_index("ix_quota_start_flow", ["namespace", "flow_id", "at"], unique=False)
+
+    op.create_table(
         "secret",
         sa.Column("namespace", sa.String(), nullable=False),
         sa.Column("key", sa.String(), nullable=False),
@@ -667,6 +679,10 @@ def downgrade() -> None:
 
     op.drop_table("sync_result")
     op.drop_table("secret")
+    with op.batch_alter_table("quota_start", schema=None) as batch_op:
+        batch_op.drop_index("ix_quota_start_flow")
+
+    op.drop_table("quota_start")
     with op.batch_alter_table("outbox", schema=None) as batch_op:
         batch_op.drop_index("ix_outbox_due")
 
