@@ -97,10 +97,34 @@ def path_of(value: Any, wanted: str) -> Path:
     return ()
 
 
+_RULES: tuple[tuple[str, str], ...] = (
+    ("core.flow.ForEachItem", "M03"), ("core.flow.ForEach", "M01"), ("taskrun.value", "M01"),
+    ("core.flow.EachSequential", "M02"), ("core.flow.EachParallel", "M02"), ("runIf", "M05"),
+    ("check condition", "M06"), ("scheduleConditions", "M07"), ("conditions", "M07 or M08"),
+    ("preconditions", "M09"), ("multipleConditions", "M10"), ("pluginDefaults", "M13"), ("taskDefaults", "M13"),
+    ("listeners", "M14"), ("json", "M15"), ("| json", "M15"), ("|json", "M15"),
+    ("input ", "M16"), ("FILE extension", "M16"), ("MULTISELECT options", "M16"),
+    ("io.kestra.core.", "M17"), ("core.flow.Template", "M17"), ("core.debug.Echo", "M17"),
+    ("core.storage.LocalFiles", "M18"), ("core.state.", "M18"), ("outputDir", "M18"),
+    ("script ", "M19"), ("maxAttempt", "M20"), ("minLogLevel", "M20"), ("schedule.", "M20"),
+    ("workerGroup", "M21"), ("read", "M22"),
+)  # fmt: skip
+"""How a marker of language 1 begins, and the rule of ``versions.md`` 6 that converts it."""
+
+
+def rule_of(marker: str) -> str:
+    """The rule about a marker of language 1, empty for none."""
+    return next((rule for start, rule in _RULES if marker.startswith(start)), "")
+
+
 def check_strict(findings: Findings, scope: Scope, strict: int | None) -> None:
-    """``strict``: constructs of the other version are errors."""
+    """``strict``: constructs of the other version are errors, which name the rule that converts them."""
     if strict is None:
         return
     foreign = scope.newer if strict == 1 else scope.older
     for marker, path in foreign.items():
-        findings.error("F033", path, f"'{marker}' does not exist in version {strict} (strict)", hint="lanner migrate")
+        message = f"'{marker}' does not exist in version {strict} (strict)"
+        rule = rule_of(marker) if strict == 2 else ""
+        if rule:
+            message += f": rule {rule} of `lanner migrate`"
+        findings.error("F033", path, message, hint="lanner check --explain " + rule[:3] if rule else "")

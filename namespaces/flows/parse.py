@@ -49,6 +49,8 @@ class Reading:
     flow: Flow | None
     problems: tuple[Problem, ...]
     document: Document
+    language: int = 1
+    """The flow's, also of one with errors."""
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -127,7 +129,7 @@ def read_document(
     if scope.defaults is not None:
         _unused_defaults(scope, value)
     problems = findings.problems(document)
-    return Reading(None if findings.failed or not document.ok else flow, problems, document)
+    return Reading(None if findings.failed or not document.ok else flow, problems, document, language)
 
 
 def _in_kestras_words(problem: Problem) -> Problem:

@@ -159,7 +159,7 @@ CODES: dict[str, tuple[str, str, str]] = {
     "F033": (
         "Other version",
         "`strict` refuses what belongs to the other version of the language.",
-        "Write it in this version.",
+        "`lanner migrate` writes it in version 2; the message names the rule, which `--explain` explains too.",
     ),
     "F034": ("Input in a value", "An input `a` is a value, and another is called `a.b`.", "Rename one."),
     "F101": ("Deprecated", "A name or property is old; it still works.", "Use the one that is named."),
@@ -237,9 +237,13 @@ CODES: dict[str, tuple[str, str, str]] = {
 
 
 def explanation(code: str) -> str:
-    """The paragraph about a code. Raises ``NotFound``."""
+    """The paragraph about a code, or about a rule of `lanner migrate`. Raises ``NotFound``."""
+    from namespaces.flows.migration import rules
+
     wanted = code.upper()
+    if wanted in rules.RULES:
+        return rules.explanation(wanted)
     if wanted not in CODES:
-        raise NotFound(f"there is no code '{code}'{did_you_mean(wanted, CODES)}")
+        raise NotFound(f"there is no code '{code}'{did_you_mean(wanted, (*CODES, *rules.RULES))}")
     title, cause, cure = CODES[wanted]
     return f"{wanted} {title}\n\n{cause}\n{cure}"

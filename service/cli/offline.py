@@ -42,7 +42,7 @@ def check_path(path: Path, *, layout: str = "auto", target_namespace: str | None
     from sync.plan import Situation, plan
     from sync.reading import Parsed
 
-    root, names = _files(path)
+    root, names = files_of(path)
     if path.is_file():
         layout = "flat"
     source = _source(layout, target_namespace)
@@ -82,7 +82,7 @@ def _judged(problem: Problem, *, alone: bool) -> Problem:
     return replace(problem, severity=Severity.WARNING) if alone and problem.code == "G060" else problem
 
 
-def _files(path: Path) -> tuple[Path, list[str]]:
+def files_of(path: Path) -> tuple[Path, list[str]]:
     """The folder, and the files in it as a Git tree would name them; hidden folders hold tools, not flows."""
     if path.is_file() and not path.is_symlink():
         return path.parent, [path.name]

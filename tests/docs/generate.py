@@ -162,11 +162,39 @@ def tasks_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def migration_page() -> str:
+    from namespaces.flows.migration import RULES
+
+    lines = [
+        "# Rules of `lanner migrate`",
+        "",
+        NOTE.format(source="namespaces/flows/migration/rules.py"),
+        "What is done to a flow of Kestra 0.x or 1.x so that it runs on 2.x. *Automatic* rules need nobody; *partly*",
+        "means that some cases need you; *manual* ones only tell. Rules with ① give what Kestra 1.3 runs too",
+        "(`--keep-1`).",
+        "How to use the command: [move flows to Kestra 2](../how-to/move-to-kestra-2.md).",
+    ]
+    for code, about in RULES.items():
+        mark = " ①" if about.on_1 else ""
+        lines += ["", f"## {code}", "", f"**{about.title}** ({about.kind}){mark}. {about.change}"]
+        if about.yours:
+            lines += ["", f"What needs you: {about.yours}"]
+    lines += [
+        "",
+        "## proof",
+        "",
+        "Every edit is made twice: in the text, and in the values that were read from it. The edited text is read",
+        "again; if it does not mean exactly what was intended, or is no valid flow of language 2, the file is left alone.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "cli.md": cli_page,
     "problems.md": problems_page,
     "tasks.md": tasks_page,
+    "migration.md": migration_page,
 }
 
 if __name__ == "__main__":

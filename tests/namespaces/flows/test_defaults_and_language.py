@@ -174,3 +174,23 @@ def test_strict_refuses_the_constructs_of_the_other_version() -> None:
 
     assert [p.code for p in reading.errors] == ["F033"]
     assert read_flow(HEAD + EACH % "x", CATALOG, strict=1).flow is not None
+
+
+@pytest.mark.parametrize(
+    ("body", "rule"),
+    [
+        ("tasks: [{id: t, type: core.log.Log, message: x, runIf: a}]", "M05"),
+        (
+            "tasks: [{id: t, type: core.flow.ForEach, values: [1], tasks: [{id: u, type: core.log.Log, message: x}]}]",
+            "M01",
+        ),
+        ("pluginDefaults: [{type: core.log.Log, values: {level: WARN}}]\n" + LOG, "M13"),
+        ("inputs: [{id: a, type: BOOLEAN}]\n" + LOG, "M16"),
+        ("tasks: [{id: t, type: core.log.Log, message: '{{ json(vars.x) }}'}]", "M15"),
+        ("checks: [{condition: a, message: b}]\n" + LOG, "M06"),
+    ],
+)
+def test_strict_names_the_rule_that_converts_what_it_refuses(body: str, rule: str) -> None:
+    problems = read_flow(HEAD + body, CATALOG, strict=2).errors
+
+    assert [(p.code, rule in p.message, p.hint) for p in problems] == [("F033", True, f"lanner check --explain {rule}")]
