@@ -31,12 +31,15 @@ def migrate(
     target: Annotated[int, typer.Option("--target", help="Version to convert to; 2 is the only one.")] = 2,
     keep_1: Annotated[bool, typer.Option("--keep-1", help="Only what also runs on Kestra 1.3.")] = False,
     form: Annotated[str, typer.Option("--format", help="text or json.")] = "text",
+    as_json_too: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
     """Convert flow files to Kestra 2; exit code 1 when something is left to do, 2 when a file cannot be read."""
     if check + write + (out is not None) > 1:
         raise typer.BadParameter("give one of --check, --write and --out")
     if target != 2:
         raise typer.BadParameter(f"{target} is not 2", param_hint="--target")
+    if as_json_too:
+        form = "json"
     if form not in FORMATS:
         raise typer.BadParameter(f"'{form}' is not one of {', '.join(FORMATS)}", param_hint="--format")
     missing = [path for path in paths if not path.exists()]

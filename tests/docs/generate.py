@@ -184,7 +184,8 @@ def migration_page() -> str:
         "## proof",
         "",
         "Every edit is made twice: in the text, and in the values that were read from it. The edited text is read",
-        "again; if it does not mean exactly what was intended, or is no valid flow of language 2, the file is left alone.",
+        "again; if it does not mean exactly what was intended, or is no valid flow of language 2, the file is left",
+        "alone.",
     ]
     return "\n".join(lines) + "\n"
 
