@@ -22,6 +22,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=0.0, help="new keys a second; default: as long as the kills take")
     parser.add_argument("--folder", type=Path, default=None, help="where everything is kept; default: a temporary one")
     parser.add_argument("--long-pauses", action="store_true")
+    parser.add_argument("--drain", action="store_true", help="SIGTERM first, SIGKILL while it drains")
     parser.add_argument("--roles", choices=("whole", "split"), default="whole", help="split: one process a role")
     parser.add_argument("--broker", choices=("rabbitmq", "redis"), default="rabbitmq", help="of split roles")
     options = parser.parse_args()
@@ -38,6 +39,7 @@ def main() -> int:
         seed=seed,
         rate=options.rate,
         long_pauses=options.long_pauses,
+        drain=options.drain,
         roles=options.roles,
         broker=services.REDIS if options.broker == "redis" else services.RABBITMQ,
     )

@@ -33,6 +33,7 @@ class Plan:
     seed: int
     rate: float = 0.0
     long_pauses: bool = False
+    drain: bool = False
     roles: str = "whole"
     broker: str = ""
     """Address of the broker when the roles are split."""
@@ -56,7 +57,7 @@ def _run(plan: Plan, database_url: str) -> dict[str, Any]:
     monkey = _actor(
         folder, "monkey", "--config", config, "--roles", plan.roles, "--port", port, "--kills", plan.kills,
         "--seed", plan.seed, "--journal", monkey_journal, "--log", log,
-        *(["--long-pauses"] if plan.long_pauses else []),
+        *(["--long-pauses"] if plan.long_pauses else []), *(["--drain"] if plan.drain else []),
     )  # fmt: skip
     load = None
     try:
@@ -99,6 +100,8 @@ def _run(plan: Plan, database_url: str) -> dict[str, Any]:
     report["slowest_start_s"] = max(starts)
     figures = {"db": plan.db, "roles": plan.roles, "seed": plan.seed, "kills": plan.kills, "loud_s": round(loud, 1)}
     report.update(figures)
+    ends = [event["how"] for event in audit.lines_of(monkey_journal) if event["what"] == "kill"]
+    report["ends"] = {how: ends.count(how) for how in sorted(set(ends))}
     return report
 
 

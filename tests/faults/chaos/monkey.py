@@ -8,6 +8,7 @@ It ends, and stops the server with it, on SIGTERM.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -24,6 +25,8 @@ from tests.support.servers import ROOT, clean_environment
 MEAN_S = 4.0
 LONGEST_S = 15.0
 READY_S = 60.0
+DRAIN_S = 6.0
+"""Longest time between SIGTERM and SIGKILL; the scripts that a drain waits for take three seconds at most."""
 
 
 PARTS = {
@@ -85,6 +88,10 @@ class Monkey:
 
     def kill(self, part: str, how: str) -> None:
         process = self.running[part]
+        if self.options.drain and how == "running":
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                how = f"drained with {process.wait(self.random.uniform(0, DRAIN_S))}"
         left = descendants(process.pid)
         process.kill()
         process.wait()
@@ -160,6 +167,7 @@ def main() -> None:
     parser.add_argument("--journal", type=Path, required=True)
     parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("--long-pauses", action="store_true", help="one pause in ten is longer than adoption waits")
+    parser.add_argument("--drain", action="store_true", help="SIGTERM first, SIGKILL at a random moment of the drain")
     monkey = Monkey(parser.parse_args())
 
     def stop(*_: object) -> None:
