@@ -6,69 +6,14 @@ import io
 import json
 import re
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flask.testing import FlaskClient
 
-from namespaces.ids import new_id
+from tests.faults.calling import KEY, LOG, NS, RETURN, WEBHOOK, Caller, flow, hooked, name_of, scheduled
 from tests.support.instances import ENDED, Instance
 from tests.support.waiting import until
-
-LOG = "io.kestra.plugin.core.log.Log"
-RETURN = "io.kestra.plugin.core.debug.Return"
-SCHEDULE = "io.kestra.plugin.core.trigger.Schedule"
-WEBHOOK = "io.kestra.plugin.core.trigger.Webhook"
-KEY = "a-key-of-more-than-thirty-two-characters"
-NS = "bad.inputs"
-
-
-@pytest.fixture(scope="module")
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    folder = tmp_path_factory.mktemp("bad")
-    made = Instance(folder / "data", f"sqlite:///{folder / 'lanner.db'}")
-    yield made
-    made.close()
-
-
-class Caller:
-    def __init__(self, client: FlaskClient) -> None:
-        self.client = client
-
-    def send(self, method: str, path: str, status: int | tuple[int, ...], **more: Any) -> str:
-        answer = self.client.open(f"/api/v1/main/{path}", method=method, **more)
-        text = answer.get_data(as_text=True)
-        wanted = status if isinstance(status, tuple) else (status,)
-        assert answer.status_code in wanted, (answer.status_code, text[:500])
-        assert "Traceback" not in text
-        return text
-
-    def save(self, text: str | bytes, status: int = 200) -> str:
-        return self.send("POST", "flows", status, data=text, content_type="application/x-yaml")
-
-    def start(self, flow_id: str, status: int | tuple[int, ...] = 200, query: str = "", **more: Any) -> Any:
-        text = self.send("POST", f"executions/{NS}/{flow_id}{query}", status, **more)
-        return json.loads(text) if text else None
-
-
-@pytest.fixture
-def api(instance: Instance) -> Caller:
-    from service.web import create_app
-
-    return Caller(create_app(instance.lanner).test_client())
-
-
-def flow(body: str = "", flow_id: str | None = None, tasks: str = f"[{{id: t, type: {LOG}, message: hi}}]") -> str:
-    return f"id: {flow_id or 'f' + new_id()}\nnamespace: {NS}\n{body}\ntasks: {tasks}\n"
-
-
-def name_of(text: str) -> str:
-    found = re.search("^id: (.*)$", text, re.M)
-    assert found is not None
-    return found[1]
-
 
 # ---------------------------------------------------------------------- A: YAML
 
@@ -316,10 +261,6 @@ BAD_CRONS = (
 )  # fmt: skip
 
 
-def scheduled(cron: str, more: str = "") -> str:
-    return flow(f"triggers: [{{id: s, type: {SCHEDULE}, cron: {json.dumps(cron)}{more}}}]")
-
-
 @pytest.mark.parametrize("cron", BAD_CRONS, ids=lambda cron: repr(cron[:20]))
 def test_a_bad_cron_is_422(api: Caller, cron: str) -> None:
     assert "cron" in api.save(scheduled(cron), 422).lower()
@@ -492,12 +433,6 @@ def test_an_http_task_reaches_only_what_it_may(api: Caller, instance: Instance, 
 
 
 # ---------------------------------------------------------------------- F: webhooks
-
-
-def hooked(api: Caller, more: str = "") -> str:
-    text = flow(f"triggers: [{{id: h, type: {WEBHOOK}, key: {KEY}{more}}}]")
-    api.save(text)
-    return f"executions/webhook/{NS}/{name_of(text)}/{KEY}"
 
 
 def test_webhook_bodies_of_every_kind(api: Caller, instance: Instance) -> None:
