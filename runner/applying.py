@@ -14,11 +14,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from functools import partial
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from namespaces.clock import Clock
 from namespaces.errors import CorruptRow, InvalidFlow, NotFound, Unavailable
@@ -26,7 +24,6 @@ from namespaces.flows.model import Flow
 from namespaces.registry import Registry
 from namespaces.store.db import Database
 from namespaces.store.nudges import Nudges
-from namespaces.store.outbox import Message
 from runner.deciding import Decision, Outcome, Pending
 from runner.engine.events import AnyEvent, Broken, Pause
 from runner.logs import LogLine
@@ -35,14 +32,11 @@ from runner.rendering import Rendering
 from runner.rows import run_table
 from runner.view import Loaded, load
 from runner.writeoff import write_off
-from runner.writing import Change, Stale, write
+from runner.writing import TOPIC, Stale, write
 
 log = logging.getLogger("lanner.executions")
 
-TOPIC = "effect"
 STALE_RETRIES = 20
-HOLD = timedelta(seconds=5)
-"""Whoever writes a message carries it out at once; after this long anybody may."""
 
 
 @dataclass(slots=True)
@@ -207,11 +201,8 @@ class Applier:
                 return
             now = self._clock.now()
             change, outcome = decision.change()
-            ids = self._database.write(partial(_write, change=change, version=decision.version, now=now))
-            outcome.messages = [
-                Message(message_id, TOPIC, key, payload, 0)
-                for message_id, (key, payload) in zip(ids, change.messages, strict=True)
-            ]
+            work = partial(write, change=change, version=decision.version, now=now)
+            outcome.messages = self._database.write(work)
             decision.committed()
             execution = decision.value
             self._nudges.send(f"execution:{execution.id}")
@@ -224,8 +215,4 @@ class Applier:
                 return
 
 
-def _write(tx: Connection, *, change: Change, version: int, now: datetime) -> list[int]:
-    return write(tx, change, version=version, now=now, topic=TOPIC, due_at=now + HOLD)
-
-
-__all__ = ["TOPIC", "Applier", "Outcome"]
+__all__ = ["Applier", "Outcome"]

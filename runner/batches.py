@@ -191,7 +191,7 @@ class Starter:
 
         self._database.write(write)
         for prepared in made:
-            self._executions.started(starting.Started(str(prepared.row["id"]), row=prepared.row), prepared)
+            self._executions.started(starting.Started(str(prepared.row["id"]), prepared=prepared))
 
     def _cut_short(self) -> None:
         """The execution is being ended: what was not created never will be, what was is killed."""

@@ -89,6 +89,8 @@ class Outcome:
     dispatches: list[Dispatch] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
     timers: bool = False
+    unfinished: bool = False
+    """Inline tasks are left over."""
     children: list[StartChild] = field(default_factory=list)
     """Child executions found unstarted; those of fresh decisions are messages."""
     strangers: list[str] = field(default_factory=list)
@@ -320,8 +322,8 @@ class Decision:
         waiting.strangers.extend(strangers(self.flow, self.value))
         return waiting
 
-    def run_inline(self) -> None:
-        """Run inline tasks right here, until there are none or the batch is full.
+    def run_inline(self, most_s: float = INLINE_SECONDS) -> None:
+        """Run inline tasks right here, until there are none, the batch is full or the time is over.
 
         They may run again after a crash before the commit: they do no I/O, so nobody can tell.
         """
@@ -330,7 +332,7 @@ class Decision:
         while self._inline:
             if self.grown:
                 return
-            if count >= INLINE_BATCH or self._rendering.clock.monotonic() - started > INLINE_SECONDS:
+            if count >= INLINE_BATCH or self._rendering.clock.monotonic() - started > most_s:
                 return
             dispatch = self._inline.popleft()
             self._unpark(dispatch.task_run_id)

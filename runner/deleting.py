@@ -12,7 +12,6 @@ from namespaces import crash
 from namespaces.blobs import execution_folder
 from namespaces.errors import Conflict, NotFound
 from namespaces.store import outbox
-from runner.applying import HOLD, TOPIC
 from runner.children import tell_parent
 from runner.engine.states import State
 from runner.rows import (
@@ -25,6 +24,7 @@ from runner.rows import (
     timer_table,
 )
 from runner.tables import LogRow, MetricRow
+from runner.writing import HOLD, TOPIC
 
 log_table = LogRow.__table__  # type: ignore[attr-defined]
 metric_table = MetricRow.__table__  # type: ignore[attr-defined]

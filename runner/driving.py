@@ -274,6 +274,8 @@ class Driver:
             self._dispatch.submit(dispatch.task_run_id, dispatch.epoch, "")
         if outcome.timers:
             self._nudges.send("timers")
+        if outcome.unfinished:
+            self._later(self._executions.applier.drive, execution_id)
         effects = self.effects
         if effects is None:
             return

@@ -30,6 +30,7 @@ from runner.engine.states import TERMINAL, State
 from runner.engine.values import TaskRun
 from runner.limits import OpenExecutions
 from runner.logs import LEVELS, LogLine
+from runner.opening import open_execution
 from runner.rendering import Place, Rendering
 from runner.rows import execution_table, timer_table
 from runner.starting import Prepared, Started, StartRequest, Upload
@@ -80,7 +81,11 @@ class Executions:
     def prepare(self, request: StartRequest) -> Prepared:
         """Everything before the write. Raises ``NotFound``, ``Conflict``, ``InvalidInput``, ``TooMany``."""
         self.open.refuse_more(request.namespace, request.flow_id)
-        return self.prepare_child(request)
+        prepared = self.prepare_child(request)
+        if prepared.plain and not request.breakpoints:
+            opening = open_execution(self.rendering, prepared.flow, prepared.row, self.clock.now())
+            prepared = replace(prepared, opening=opening)
+        return prepared
 
     def prepare_child(self, request: StartRequest) -> Prepared:
         """``prepare`` for one of many whose number was looked at before."""
@@ -90,20 +95,19 @@ class Executions:
         """Write a prepared start in the caller's transaction; call ``started`` after the commit."""
         return starting.insert(tx, prepared, now=self.clock.now())
 
-    def started(self, started: Started, prepared: Prepared | None = None) -> None:
-        """After the commit of ``start_in``: get the execution going; ``prepared`` saves looking at the row again."""
+    def started(self, started: Started) -> None:
+        """After the commit of ``start_in``: get the execution going, from where its opening left it."""
         self.nudges.send("executions")
-        if not started.replayed and started.row is not None:
-            self.open.started(str(started.row["namespace"]), str(started.row["flow_id"]))
-        if not started.replayed and self.on_start is not None:
-            plain = (
-                prepared is not None
-                and prepared.failed is None
-                and prepared.flow.concurrency is None
-                and not prepared.flow.quotas
-                and prepared.request.schedule_date is None
-            )
-            self.on_start(started.execution_id, plain)
+        prepared = started.prepared
+        if prepared is None:
+            return
+        if not prepared.ended:
+            self.open.started(prepared.flow.namespace, prepared.flow.id)
+        if prepared.opening is not None:
+            outcome = replace(prepared.opening.outcome, messages=list(started.messages))
+            self._committed(started.execution_id, prepared.flow, outcome)
+        elif self.on_start is not None:
+            self.on_start(started.execution_id, prepared.plain)
 
     def start(self, request: StartRequest) -> Started:
         """Start a flow; durable when it returns."""
@@ -116,7 +120,7 @@ class Executions:
 
         started = self.database.write(accept)
         crash.reach("accept.after_commit")
-        self.started(started, prepared)
+        self.started(started)
         return started
 
     def validate_inputs(
@@ -436,7 +440,7 @@ class Executions:
 
     def _write(self, tx: Connection, before: Any, after: Any, version: int, now: datetime) -> None:
         try:
-            writing.write(tx, Change(before=before, after=after), version=version, now=now, topic="effect", due_at=now)
+            writing.write(tx, Change(before=before, after=after), version=version, now=now)
         except Stale as error:
             raise Conflict("the execution was changed meanwhile, try again", code="version_conflict") from error
 

@@ -10,8 +10,8 @@ from namespaces.clock import Clock
 from namespaces.errors import Unavailable
 from namespaces.store import outbox
 from namespaces.store.db import Database
-from runner.applying import TOPIC
 from runner.effects import Effects
+from runner.writing import TOPIC
 
 log = logging.getLogger("lanner.outbox")
 

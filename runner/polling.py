@@ -203,7 +203,7 @@ class Polling:
             values: dict[str, Any] = {"last_at": now}
             if prepared.failed is None:
                 values |= {"failures": 0, "error": None}
-                if not trigger.allow_concurrent:
+                if not trigger.allow_concurrent and not prepared.ended:
                     values["execution_id"] = execution_id
             triggerrows.update_state(tx, key, now, **values)
             return self._executions.start_in(tx, prepared)

@@ -18,7 +18,7 @@ from namespaces.ids import derived_id, new_id
 from namespaces.secrets import reseal
 from namespaces.store.base import dump_json
 from runner import rows, view, writing
-from runner.applying import TOPIC, Outcome
+from runner.applying import Outcome
 from runner.engine import events
 from runner.engine.effects import Dispatch, StartTimer, StoreValues
 from runner.engine.replay import Replayed, replay, restart_as
@@ -159,7 +159,7 @@ class Replaying:
 
         def write(tx: Connection) -> None:
             writing.insert_execution(tx, values)
-            writing.write(tx, change, version=0, now=now, topic=TOPIC, due_at=now)
+            writing.write(tx, change, version=0, now=now)
             for act in acts:
                 if isinstance(act, StoreValues) and act.copy_of is not None:
                     _copy_values(tx, act.copy_of, act.task_run_id)

@@ -25,6 +25,7 @@ from namespaces.registry import Registry
 from namespaces.store import leases
 from namespaces.store.db import Database, database_now
 from namespaces.store.nudges import Nudges
+from namespaces.store.statements import Query
 from runner import declared, triggerrows
 from runner.checks import CheckFailed
 from runner.executions import Executions
@@ -82,6 +83,22 @@ class Planned:
     """Message of the check that refused a slot: a visible trigger error."""
 
 
+_DUE = Query(
+    sa.select(
+        state_table,
+        declaration_table.c.revision,
+        declaration_table.c.disabled.label("declared_disabled"),
+        declaration_table.c.generation,
+    )
+    .select_from(state_table.outerjoin(declaration_table, triggerrows.same_trigger()))
+    .where(
+        state_table.c.next_at <= sa.bindparam("k_now"),
+        state_table.c.execution_id.is_(None),
+        state_table.c.disabled.is_(False),
+    )
+    .order_by(state_table.c.next_at)
+    .limit(sa.bindparam("k_limit"))
+)
 Due = Callable[[Any, datetime], None]
 """Handles a due row of another type (polling, a Flow trigger's missed deadline)."""
 
@@ -238,23 +255,7 @@ class Scheduler:
     @staticmethod
     def _due(connection: Connection, now: datetime, limit: int) -> Sequence[Any]:
         """Due rows that nothing locks, with what is declared now; ``revision`` is None when nothing is."""
-        query = (
-            sa.select(
-                state_table,
-                declaration_table.c.revision,
-                declaration_table.c.disabled.label("declared_disabled"),
-                declaration_table.c.generation,
-            )
-            .select_from(state_table.outerjoin(declaration_table, triggerrows.same_trigger()))
-            .where(
-                state_table.c.next_at <= now,
-                state_table.c.execution_id.is_(None),
-                state_table.c.disabled.is_(False),
-            )
-            .order_by(state_table.c.next_at)
-            .limit(limit)
-        )
-        return connection.execute(query).all()
+        return _DUE.all(connection, k_now=now, k_limit=limit)
 
     @staticmethod
     def _earliest(connection: Connection) -> datetime | None:
@@ -426,7 +427,7 @@ class Scheduler:
                          extra={"action": "fire_known"})  # fmt: skip
                 continue
             started.append(self._executions.start_in(tx, fire.prepared))
-            if fire.prepared.failed is None:
+            if not fire.prepared.ended:
                 holder = execution_id
         skips = [decision for decision in plan.outcome.decisions if isinstance(decision, Skip)]
         triggerrows.insert_skips(tx, plan.key, skips, now)

@@ -10,7 +10,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import IntegrityError
 
 from namespaces import revisions
 from namespaces.errors import Conflict, InvalidFlow, InvalidInput, NotFound
@@ -18,13 +17,17 @@ from namespaces.flows.model import Flow
 from namespaces.ids import new_id
 from namespaces.inputs import Resolved, Upload
 from namespaces.store.base import to_micros
+from namespaces.store.outbox import Message
+from namespaces.store.statements import InsertNew
 from runner import checks, writing
 from runner.engine.states import State
 from runner.logs import LEVELS, LogLine
+from runner.opening import Opening
 from runner.tables import IdempotencyRow
 
 idempotency_table = IdempotencyRow.__table__  # type: ignore[attr-defined]
 
+_INSERT_KEY = InsertNew(idempotency_table)
 CORRELATION = "system.correlationId"
 
 
@@ -66,8 +69,15 @@ class StartRequest:
 class Started:
     execution_id: str
     replayed: bool = False
-    row: Mapping[str, Any] | None = None
-    """The columns as they were inserted, so that an answer needs no second look; None for a repeat."""
+    prepared: Prepared | None = None
+    """What was written; None for a repeat."""
+    messages: Sequence[Message] = ()
+    """What its opening put into the outbox."""
+
+    @property
+    def row(self) -> Mapping[str, Any] | None:
+        """The columns at its creation, so that an answer needs no second look; None for a repeat."""
+        return self.prepared.row if self.prepared is not None else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +91,20 @@ class Prepared:
     """The execution is made FAILED at once, with this reason."""
     lines: tuple[LogLine, ...] = ()
     """What its log begins with: the messages of checks that did not pass."""
+    opening: Opening | None = None
+    """How far its first decision took it; None when its start is decided after the commit."""
+
+    @property
+    def ended(self) -> bool:
+        """Over as soon as it is written."""
+        return self.failed is not None or (self.opening is not None and self.opening.ended)
+
+    @property
+    def plain(self) -> bool:
+        """Nothing stands between CREATED and RUNNING: no start date, no quota, no limit."""
+        flow = self.flow
+        waits = flow.concurrency or flow.quotas or self.request.schedule_date
+        return self.failed is None and not waits
 
 
 Resolve = Callable[[Flow, Mapping[str, Any], str], Resolved]
@@ -213,10 +237,13 @@ def insert(tx: Connection, prepared: Prepared, *, now: datetime) -> Started:
         known = _remember(tx, prepared, now)
         if known is not None:
             return Started(known, replayed=True)
-    writing.insert_execution(tx, prepared.row)
-    if prepared.lines:
-        writing.write_logs(tx, prepared.lines)
-    return Started(str(prepared.row["id"]), row=prepared.row)
+    writing.write_logs(tx, prepared.lines)
+    messages: Sequence[Message] = ()
+    if prepared.opening is not None:
+        messages = writing.write_new(tx, prepared.row, prepared.opening.change, now=now)
+    else:
+        writing.insert_execution(tx, prepared.row)
+    return Started(str(prepared.row["id"]), prepared=prepared, messages=messages)
 
 
 def _remember(tx: Connection, prepared: Prepared, now: datetime) -> str | None:
@@ -228,36 +255,18 @@ def _remember(tx: Connection, prepared: Prepared, now: datetime) -> str | None:
         "key": request.idempotency_key,
     }
     mine = {**key, "execution_id": prepared.row["id"], "body_hash": request.body_hash, "created_at": now}
-    try:
-        with tx.begin_nested() if tx.dialect.name == "postgresql" else _savepoint(tx):
-            tx.execute(sa.insert(idempotency_table).values(mine))
-    except IntegrityError:
-        row = tx.execute(
-            sa.select(idempotency_table).where(*(idempotency_table.c[name] == value for name, value in key.items()))
-        ).one()
-        if row.body_hash != request.body_hash:
-            raise InvalidInput(
-                "this idempotency key was used with another body",
-                code="idempotency_conflict",
-                hint="send a new key for a new request; a repeat must be byte for byte the same",
-            ) from None
-        return str(row.execution_id)
-    return None
-
-
-class _savepoint:
-    """A savepoint by hand: the SQLite writer drives its transaction itself."""
-
-    def __init__(self, tx: Connection) -> None:
-        self._tx = tx
-
-    def __enter__(self) -> None:
-        self._tx.exec_driver_sql("SAVEPOINT remember")
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is not None:
-            self._tx.exec_driver_sql("ROLLBACK TO remember")
-        self._tx.exec_driver_sql("RELEASE remember")
+    if _INSERT_KEY.run(tx, mine):
+        return None
+    row = tx.execute(
+        sa.select(idempotency_table).where(*(idempotency_table.c[name] == value for name, value in key.items()))
+    ).one()
+    if row.body_hash != request.body_hash:
+        raise InvalidInput(
+            "this idempotency key was used with another body",
+            code="idempotency_conflict",
+            hint="send a new key for a new request; a repeat must be byte for byte the same",
+        )
+    return str(row.execution_id)
 
 
 def body_hash(parts: Sequence[bytes]) -> str:

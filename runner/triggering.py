@@ -119,7 +119,7 @@ class Triggers:
         """Whether the end of this execution can matter to the trigger that started it."""
         trigger: Any = facts.trigger or {}
         if trigger.get("type") in LOCKABLE:
-            return True
+            return facts.locks
         if trigger.get("type") in (WEBHOOK, FLOW):
             return self.flow_triggers.wants_end(facts.namespace, facts.flow_id, str(trigger.get("id")))
         return False

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
-from functools import cache
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from namespaces.store.base import from_micros, to_micros
+from namespaces.store.statements import InsertNew, Query, Write, keeping, plain
 from namespaces.tables import TriggerRow
 from runner.logs import LogLine
 from runner.tables import FireRow, TriggerStateRow
@@ -141,13 +141,16 @@ def _named(key: Key) -> dict[str, str]:
     return {"k_ns": key[0], "k_flow": key[1], "k_id": key[2]}
 
 
-_STATE = sa.select(state_table).where(_by_key(state_table))
-_STATE_LOCKED = _STATE.with_for_update()
-_DECLARED = sa.select(declaration_table.c.revision, declaration_table.c.disabled).where(_by_key(declaration_table))
+_state = sa.select(state_table).where(_by_key(state_table))
+_STATE = Query(_state)
+_STATE_LOCKED = Query(_state.with_for_update())
+_DECLARED = Query(
+    sa.select(declaration_table.c.revision, declaration_table.c.disabled).where(_by_key(declaration_table))
+)
 _DECIDED_COLUMNS = (
     "watermark", "next_at", "last_at", "backfill", "memory", "execution_id", "failures", "error", "updated_at",
 )  # fmt: skip
-_DECIDED = (
+_DECIDED = Write(
     sa.update(state_table)
     .where(_by_key(state_table))
     .values({name: sa.bindparam(f"v_{name}") for name in _DECIDED_COLUMNS})
@@ -155,18 +158,18 @@ _DECIDED = (
 
 
 def read_state(connection: Connection, key: Key, *, lock: bool = False) -> Any | None:
-    return connection.execute(_STATE_LOCKED if lock else _STATE, _named(key)).one_or_none()
+    return (_STATE_LOCKED if lock else _STATE).one_or_none(connection, **_named(key))
 
 
 def declared_now(connection: Connection, key: Key) -> Any | None:
     """Revision of the declaration, and whether it is disabled; None when there is none."""
-    return connection.execute(_DECLARED, _named(key)).one_or_none()
+    return _DECLARED.one_or_none(connection, **_named(key))
 
 
 def update_decided(tx: Connection, key: Key, state: ScheduleState, now: datetime, *, execution_id: str | None) -> None:
     """Write what a schedule decided; its errors are forgotten."""
     values = {**schedule_values(state), "execution_id": execution_id, "failures": 0, "error": None, "updated_at": now}
-    tx.execute(_DECIDED, {**_named(key), **{f"v_{name}": values[name] for name in _DECIDED_COLUMNS}})
+    _DECIDED.run(tx, {**_named(key), **{f"v_{name}": values[name] for name in _DECIDED_COLUMNS}})
 
 
 def update_state(tx: Connection, key: Key, now: datetime, **values: Any) -> None:
@@ -185,17 +188,7 @@ def ensure_state(tx: Connection, key: Key, type_name: str, now: datetime, **valu
 
 def ignoring(tx: Connection, table: sa.Table) -> Any:
     """An insert that leaves an existing row as it is; ``returning`` tells whether there was none."""
-    return ignoring_on(tx.dialect.name, table)
-
-
-def ignoring_on(dialect: str, table: sa.Table) -> Any:
-    if dialect == "postgresql":
-        from sqlalchemy.dialects.postgresql import insert as postgres_insert
-
-        return postgres_insert(table).on_conflict_do_nothing()
-    from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-
-    return sqlite_insert(table).on_conflict_do_nothing()
+    return keeping(tx.dialect.name, table)
 
 
 def insert_skips(tx: Connection, key: Key, skips: Iterable[Skip], now: datetime) -> None:
@@ -213,32 +206,26 @@ def insert_skips(tx: Connection, key: Key, skips: Iterable[Skip], now: datetime)
         }
         for skip in skips
     ]
-    if rows:
-        tx.execute(ignoring(tx, fire_table), rows)
+    _INSERT_FIRE.run_many(tx, rows)
 
 
-@cache
-def _insert_fire(dialect: str) -> Any:
-    statement = ignoring_on(dialect, fire_table)
-    names = ("namespace", "flow_id", "trigger_id", "scheduled_for", "backfill", "decision", "execution_id", "count")
-    values: dict[str, Any] = {name: sa.bindparam(f"v_{name}") for name in (*names, "decided_at")}
-    return statement.values(values).returning(fire_table.c.trigger_id)
+_INSERT_FIRE = InsertNew(fire_table)
 
 
 def insert_fire(tx: Connection, key: Key, slot: datetime, backfill: str, execution_id: str, now: datetime) -> bool:
     """The unique row of a fire; False when this slot was decided before."""
     values = {
-        "v_namespace": key[0],
-        "v_flow_id": key[1],
-        "v_trigger_id": key[2],
-        "v_scheduled_for": slot,
-        "v_backfill": backfill,
-        "v_decision": STARTED,
-        "v_execution_id": execution_id,
-        "v_count": 1,
-        "v_decided_at": now,
+        "namespace": key[0],
+        "flow_id": key[1],
+        "trigger_id": key[2],
+        "scheduled_for": slot,
+        "backfill": backfill,
+        "decision": STARTED,
+        "execution_id": execution_id,
+        "count": 1,
+        "decided_at": now,
     }
-    return tx.execute(_insert_fire(tx.dialect.name), values).first() is not None
+    return _INSERT_FIRE.run(tx, values)
 
 
 def record_error(
@@ -261,9 +248,9 @@ class Savepoint(AbstractContextManager[None]):
         self._name = name
 
     def __enter__(self) -> None:
-        self._tx.exec_driver_sql(f"SAVEPOINT {self._name}")
+        plain(self._tx, f"SAVEPOINT {self._name}")
 
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is not None:
-            self._tx.exec_driver_sql(f"ROLLBACK TO SAVEPOINT {self._name}")
-        self._tx.exec_driver_sql(f"RELEASE SAVEPOINT {self._name}")
+            plain(self._tx, f"ROLLBACK TO SAVEPOINT {self._name}")
+        plain(self._tx, f"RELEASE SAVEPOINT {self._name}")

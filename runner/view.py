@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import SimpleNamespace
 from typing import Any
 
 import sqlalchemy as sa
@@ -42,6 +43,8 @@ class Facts:
     loop_run: Mapping[str, Any] | None
     commit: str | None
     source: str | None
+    locks: bool = True
+    """A trigger may be locked until it ends; not by one that ends in the transaction that makes it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,6 +85,12 @@ def facts(row: Any) -> Facts:
     )
 
 
+def of_new(values: Mapping[str, Any]) -> Loaded:
+    """The execution that a row with these columns will be."""
+    return _loaded(SimpleNamespace(**{**_NO_COLUMNS, **values}), ())
+
+
+_NO_COLUMNS = dict.fromkeys(column.name for column in execution_table.columns)
 ONE_EXECUTION = Query(sa.select(execution_table).where(execution_table.c.id == sa.bindparam("k_id")))
 _ONE_RUN = Query(
     sa.select(run_table).where(

@@ -6,7 +6,6 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cache
 from itertools import groupby
 from typing import Any
 
@@ -16,7 +15,8 @@ from sqlalchemy.engine import Connection
 from namespaces import crash
 from namespaces.errors import Conflict
 from namespaces.store import outbox
-from namespaces.store.statements import Write
+from namespaces.store.outbox import Message
+from namespaces.store.statements import InsertNew, Write
 from runner import rows, view
 from runner.engine.effects import DropRuns, StartTimer, StoreValues
 from runner.engine.values import Execution, TaskRun
@@ -36,6 +36,12 @@ from runner.tables import LateResultRow, LogRow, MetricRow
 log_table = LogRow.__table__  # type: ignore[attr-defined]
 metric_table = MetricRow.__table__  # type: ignore[attr-defined]
 late_table = LateResultRow.__table__  # type: ignore[attr-defined]
+
+
+TOPIC = "effect"
+"""Messages of executions in the outbox."""
+HOLD = timedelta(seconds=5)
+"""Whoever writes a message carries it out at once; after this long anybody may."""
 
 
 class Stale(Conflict):
@@ -69,10 +75,10 @@ class Change:
     """True to take, False to free the concurrency slot, None to leave it."""
 
 
-def write(tx: Connection, change: Change, *, version: int, now: datetime, topic: str, due_at: datetime) -> list[int]:
+def write(tx: Connection, change: Change, *, version: int, now: datetime) -> list[Message]:
     """Write the change. Raises ``Stale`` when the execution's version is no longer ``version``.
 
-    Returns the ids of the outbox messages. A second call with the same change is stale and changes nothing.
+    Returns what it put into the outbox. A second call with the same change is stale and changes nothing.
     """
     values = rows.execution_changes(change.after)
     values["version"] = version + 1
@@ -82,6 +88,17 @@ def write(tx: Connection, change: Change, *, version: int, now: datetime, topic:
     update = _UPDATE_EXECUTION_AND_SLOT if change.slot is not None else _UPDATE_EXECUTION
     if update.run(tx, values) != 1:
         raise Stale(f"execution '{change.after.id}' was changed meanwhile")
+    return _write_rest(tx, change, now)
+
+
+def write_new(tx: Connection, values: Mapping[str, Any], change: Change, *, now: datetime) -> list[Message]:
+    """A new execution as far as its first decision took it: ``values`` are its columns before that decision."""
+    insert_execution(tx, {**values, **rows.execution_changes(change.after)})
+    return _write_rest(tx, change, now)
+
+
+def _write_rest(tx: Connection, change: Change, now: datetime) -> list[Message]:
+    """All of the change but the execution's own row."""
     for drop in change.dropped:
         _drop(tx, drop)
     _insert_runs(tx, change)
@@ -104,7 +121,8 @@ def write(tx: Connection, change: Change, *, version: int, now: datetime, topic:
         _write_metrics(tx, change, now)
     if change.late:
         tx.execute(sa.insert(late_table), change.late)
-    return outbox.put(tx, topic, change.messages, due_at=due_at)
+    ids = outbox.put(tx, TOPIC, change.messages, due_at=now + HOLD)
+    return [Message(i, TOPIC, key, payload, 0) for i, (key, payload) in zip(ids, change.messages, strict=True)]
 
 
 _EXECUTION_COLUMNS = (
@@ -119,6 +137,7 @@ _UPDATE_EXECUTION_AND_SLOT = Write(_update.values(slot=sa.bindparam("slot")))
 _INSERT_EXECUTION = Write(sa.insert(execution_table))
 _INSERT_RUN = Write(sa.insert(run_table))
 _INSERT_LOG = Write(sa.insert(log_table))
+_INSERT_NUMBERED_LOG = InsertNew(log_table)
 _INSERT_LABEL = Write(sa.insert(label_table))
 
 
@@ -156,19 +175,7 @@ def insert_labels(tx: Connection, executions: Iterable[tuple[str, Sequence[tuple
 def write_logs(tx: Connection, lines: Sequence[LogLine]) -> None:
     """Insert log lines in this order; of one attempt's numbered line only the first is kept."""
     for numbered, group in groupby(lines, lambda line: line.seq is not None):
-        (_numbered_log(tx.dialect.name) if numbered else _INSERT_LOG).run_many(
-            tx, [_log_values(line) for line in group]
-        )
-
-
-@cache
-def _numbered_log(dialect: str) -> Write:
-    insert: Any
-    if dialect == "postgresql":
-        from sqlalchemy.dialects.postgresql import insert
-    else:
-        from sqlalchemy.dialects.sqlite import insert
-    return Write(insert(log_table).on_conflict_do_nothing())
+        (_INSERT_NUMBERED_LOG if numbered else _INSERT_LOG).run_many(tx, [_log_values(line) for line in group])
 
 
 def _log_values(line: LogLine) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from sqlalchemy.sql.dml import UpdateBase
 from namespaces.store.base import Instant, Json, dump_json, to_micros
 
 Convert = Callable[[Any], Any]
+_COUNTED = {"preserve_rowcount": True}
+"""Of an INSERT SQLAlchemy keeps the number of rows only when told to."""
 
 
 class Write:
@@ -33,7 +35,7 @@ class Write:
     def run(self, tx: Connection, values: Mapping[str, Any]) -> int:
         """Run once; the number of rows it touched."""
         if tx.dialect.name != "sqlite":
-            return tx.execute(self._statement, dict(values)).rowcount
+            return tx.execute(self._statement, dict(values), execution_options=_COUNTED).rowcount
         plan = self._plan(tx, values)
         return raw(tx).execute(plan.sql, plan.bind(values)).rowcount
 
@@ -58,6 +60,38 @@ class Write:
             keys = list(names) if isinstance(self._statement, sa.Insert) else None
             plan = self._plans[names] = _Plan(self._statement, tx.dialect, keys)
         return plan
+
+
+class InsertNew:
+    """An INSERT that leaves a row which is there already as it is."""
+
+    def __init__(self, table: Any) -> None:
+        self._table = table
+        self._writes: dict[str, Write] = {}
+
+    def run(self, tx: Connection, values: Mapping[str, Any]) -> bool:
+        """False when there was such a row."""
+        return self._on(tx).run(tx, values) == 1
+
+    def run_many(self, tx: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._on(tx).run_many(tx, rows)
+
+    def _on(self, tx: Connection) -> Write:
+        name = tx.dialect.name
+        if name not in self._writes:
+            self._writes[name] = Write(keeping(name, self._table))
+        return self._writes[name]
+
+
+def keeping(dialect: str, table: Any) -> Any:
+    """The statement of ``InsertNew``, for those who want more of it."""
+    if dialect == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as postgres_insert
+
+        return postgres_insert(table).on_conflict_do_nothing()
+    from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+    return sqlite_insert(table).on_conflict_do_nothing()
 
 
 class Query:
@@ -155,6 +189,14 @@ def _result_processor(kind: Any, dialect: Dialect) -> Convert | None:
     return processor
 
 
+def plain(connection: Connection, words: str) -> None:
+    """Run a statement without parameters or rows."""
+    if connection.dialect.name == "sqlite":
+        raw(connection).execute(words)
+    else:
+        connection.exec_driver_sql(words)
+
+
 def raw(connection: Connection) -> sqlite3.Connection:
     """SQLite's own connection below a SQLAlchemy one."""
     below = connection.connection.dbapi_connection
@@ -162,4 +204,4 @@ def raw(connection: Connection) -> sqlite3.Connection:
     return below
 
 
-__all__ = ["Query", "Write", "raw"]
+__all__ = ["InsertNew", "Query", "Write", "keeping", "plain", "raw"]

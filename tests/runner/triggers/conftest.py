@@ -81,7 +81,8 @@ class House:
         """Save a flow of one task with these triggers (a YAML list, not indented)."""
         indented = "\n".join("  " + line for line in dedent(triggers).strip().splitlines())
         text = f"id: {flow_id}\nnamespace: {namespace}\n{dedent(more).strip()}\n"
-        text += "tasks:\n  - id: t\n    type: io.kestra.plugin.core.debug.Return\n    format: hi\n"
+        # A template: what needs one is not run in the transaction that creates the execution.
+        text += 'tasks:\n  - id: t\n    type: io.kestra.plugin.core.debug.Return\n    format: "{{ flow.id }}"\n'
         text += f"triggers:\n{indented}\n" if triggers else ""
         self.deploy_text(text, flow_id, namespace)
 

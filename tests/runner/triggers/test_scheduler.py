@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import sqlalchemy as sa
+
+from namespaces.store import outbox
 from runner.scheduler import Planned
 from tests.runner.triggers.conftest import NS, House, at, key
 
@@ -424,3 +427,39 @@ def test_a_check_that_blocks_skips_the_slot_and_is_told_on_the_trigger(house: Ho
     assert house.decisions() == [("00:01:00", "check"), ("00:02:00", "check")]
     assert house.state("s").error == "not today"
     assert house.state("s").next_at == at("00:03:00")
+
+
+def quick(house: House, *, more: str = "") -> None:
+    """A schedule whose executions end in the transaction that makes them, announced as in a real server."""
+    house.executions.rendering.listens = lambda facts, value, state: house.triggers.listens(facts, state)
+    house.deploy_text(
+        f"id: f\nnamespace: {NS}\ntasks:\n  - {{id: t, type: io.kestra.plugin.core.log.Log, message: hi}}\n"
+        f'triggers:\n  - {{id: s, type: io.kestra.plugin.core.trigger.Schedule, cron: "* * * * *"{more}}}\n',
+        "f",
+    )
+    house.scheduler.run_once()
+
+
+def announced(house: House) -> list[Any]:
+    return [row.payload for row in house.database.read(lambda c: c.execute(sa.select(outbox.table)).all())]
+
+
+def test_an_execution_that_ends_with_its_fire_locks_nothing_and_is_announced_to_nobody(house: House) -> None:
+    quick(house)
+
+    tick(house)
+    locked = house.state("s").execution_id
+    tick(house)
+
+    assert locked is None
+    assert [row.state for row in house.executions_of()] == ["SUCCESS", "SUCCESS"]
+    assert house.decisions() == [("00:01:00", "started"), ("00:02:00", "started")]
+    assert announced(house) == []
+
+
+def test_an_execution_that_ends_with_its_fire_still_obeys_stop_after(house: House) -> None:
+    quick(house, more=", stopAfter: [SUCCESS]")
+
+    tick(house)
+
+    assert announced(house) == [{"do": "announce", "state": "SUCCESS", "at": 3}]
