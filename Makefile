@@ -42,15 +42,15 @@ run: $(RUN) ## Start a server with a sample Git repository in .data
 
 .PHONY: test
 test: $(DEV) ## Fast tests; those whose service is missing are skipped, saying which
-	@$(PYTEST) -m "not slow and not browser" -n $(JOBS) -rs $(args)
+	@$(PYTEST) -m "not slow and not browser" -n $(JOBS) $(args)
 
 .PHONY: test-all
 test-all: $(DEV) ## All tests; needs PostgreSQL, RabbitMQ and Redis
-	@LANNER_CI=1 $(PYTEST) -n $(JOBS) -rs $(args)
+	@LANNER_CI=1 $(PYTEST) -n $(JOBS) $(args)
 
 .PHONY: test-faults
 test-faults: $(DEV) ## Crashes, lost services, bad moments
-	@LANNER_CI=1 $(PYTEST) tests/faults -rs $(args)
+	@LANNER_CI=1 $(PYTEST) tests/faults $(args)
 
 .PHONY: lint
 lint: $(DEV) ## Style and common mistakes

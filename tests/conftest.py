@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +16,8 @@ from namespaces.store.db import Database, create_schema, open_database
 from tests.support import services
 from tests.support.gitrepo import GitRepo
 
-# No test asserts a time: a slow machine is not a bug.
-hypothesis.settings.register_profile("lanner", deadline=None)
+# No test asserts a time: a slow machine is not a bug. CI searches longer than a person waits.
+hypothesis.settings.register_profile("lanner", deadline=None, max_examples=150 if services.in_ci() else 30)
 hypothesis.settings.load_profile("lanner")
 
 
@@ -24,6 +26,13 @@ def pytest_configure() -> None:
     for name in [name for name in os.environ if name.startswith("LANNER_")]:
         if not name.startswith(("LANNER_TEST_", "LANNER_CI")):
             del os.environ[name]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    # Each reason once: a missing service skips hundreds of tests.
+    reasons = Counter(str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", []))
+    for reason, number in reasons.most_common():
+        terminalreporter.write_line(f"SKIPPED {number}: {reason.removeprefix('Skipped: ')}")
 
 
 @pytest.fixture
@@ -49,16 +58,42 @@ def postgres_url() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with every table, to be copied: making the tables costs ten times as much."""
+    from service.migrations.models import whole_metadata
+
+    whole_metadata()
+    path = tmp_path_factory.mktemp("template") / "lanner.db"
+    made = open_database(f"sqlite:///{path}")
+    create_schema(made)
+    made.close()
+    return path
+
+
 @pytest.fixture
-def sqlite_database(sqlite_url: str) -> Iterator[Database]:
+def sqlite_database(sqlite_url: str, sqlite_template: Path) -> Iterator[Database]:
     """An SQLite file with every table."""
-    yield from _opened(sqlite_url)
+    shutil.copyfile(sqlite_template, sqlite_url.removeprefix("sqlite:///"))
+    opened = open_database(sqlite_url)
+    try:
+        yield opened
+    finally:
+        opened.close()
 
 
 @pytest.fixture
 def postgres_database(postgres_url: str) -> Iterator[Database]:
     """A PostgreSQL schema with every table."""
-    yield from _opened(postgres_url)
+    from service.migrations.models import whole_metadata
+
+    whole_metadata()
+    opened = open_database(postgres_url)
+    create_schema(opened)
+    try:
+        yield opened
+    finally:
+        opened.close()
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -82,15 +117,3 @@ def rabbitmq_url() -> str:
 @pytest.fixture(scope="session")
 def redis_url() -> str:
     return services.require("Redis", services.REDIS)
-
-
-def _opened(url: str) -> Iterator[Database]:
-    from service.migrations.models import whole_metadata
-
-    whole_metadata()
-    opened = open_database(url)
-    create_schema(opened)
-    try:
-        yield opened
-    finally:
-        opened.close()

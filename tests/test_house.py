@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import tomllib
 from collections.abc import Iterator
@@ -27,15 +28,23 @@ ONLY_IN = {
 FORBIDDEN = {"pickle", "marshal", "shelve", "httpx", "pytz", "gevent", "dill"}
 
 
-def modules() -> Iterator[Path]:
-    for room in ROOMS:
-        for path in sorted((ROOT / room).rglob("*.py")):
-            if "migrations/versions" not in path.as_posix():
-                yield path
+@functools.cache
+def modules() -> dict[str, str]:
+    """Path from the root to text."""
+    found = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+    texts = {path.relative_to(ROOT).as_posix(): path.read_text() for path in found}
+    return {name: text for name, text in texts.items() if "migrations/versions" not in name}
 
 
-def imported(tree: ast.AST) -> Iterator[tuple[str, int]]:
-    for node in ast.walk(tree):
+@functools.cache
+def trees() -> dict[str, tuple[ast.Module, list[ast.AST]]]:
+    """Path from the root to the parsed module and all its nodes: parsed once, for all tests."""
+    parsed = {name: ast.parse(text) for name, text in modules().items()}
+    return {name: (tree, list(ast.walk(tree))) for name, tree in parsed.items()}
+
+
+def imported(nodes: list[ast.AST]) -> Iterator[tuple[str, int]]:
+    for node in nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield alias.name, node.lineno
@@ -58,7 +67,7 @@ def test_a_room_is_imported_from_this_repository(room: str) -> None:
 
 
 def test_no_module_is_longer_than_a_person_reads() -> None:
-    sizes = {path.relative_to(ROOT).as_posix(): len(path.read_text().splitlines()) for path in modules()}
+    sizes = {name: len(text.splitlines()) for name, text in modules().items()}
     long = {name: size for name, size in sizes.items() if size > SOFT_LIMIT}
     print(*(f"{size:5} {name}" for name, size in sorted(long.items(), key=lambda item: -item[1])), sep="\n")
 
@@ -66,24 +75,17 @@ def test_no_module_is_longer_than_a_person_reads() -> None:
 
 
 def test_every_module_says_what_lives_in_it() -> None:
-    silent = [
-        path.relative_to(ROOT).as_posix()
-        for path in modules()
-        if path.read_text().strip() and not ast.get_docstring(ast.parse(path.read_text()))
-    ]
-
-    assert silent == []
+    assert [name for name, (tree, _) in trees().items() if tree.body and not ast.get_docstring(tree)] == []
 
 
 def test_no_module_has_a_name_that_says_nothing() -> None:
-    assert [path.as_posix() for path in modules() if path.stem in NOT_NAMES] == []
+    assert [name for name in modules() if Path(name).stem in NOT_NAMES] == []
 
 
 def test_libraries_with_one_gate_are_imported_there_only() -> None:
     wrong = []
-    for path in modules():
-        name = path.relative_to(ROOT).as_posix()
-        for module, line in imported(ast.parse(path.read_text())):
+    for name, (_, nodes) in trees().items():
+        for module, line in imported(nodes):
             root = module.partition(".")[0]
             if root in FORBIDDEN or (root in ONLY_IN and not name.startswith(ONLY_IN[root])):
                 wrong.append(f"{name}:{line} imports {module}")
@@ -93,32 +95,32 @@ def test_libraries_with_one_gate_are_imported_there_only() -> None:
 
 def test_the_wall_clock_is_read_in_one_module() -> None:
     wrong = []
-    for path in modules():
-        if path.relative_to(ROOT).as_posix() == "namespaces/clock.py":
+    for name, (_, nodes) in trees().items():
+        if name == "namespaces/clock.py":
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes:
             if (
                 isinstance(node, ast.Attribute)
                 and node.attr in {"now", "utcnow", "today"}
                 and isinstance(node.value, ast.Name)
                 and node.value.id in {"datetime", "date"}
             ):
-                wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+                wrong.append(f"{name}:{node.lineno}")
 
     assert wrong == []
 
 
 def test_no_error_is_swallowed() -> None:
     wrong = []
-    for path in modules():
-        for node in ast.walk(ast.parse(path.read_text())):
+    for name, (_, nodes) in trees().items():
+        for node in nodes:
             if (
                 isinstance(node, ast.ExceptHandler)
                 and isinstance(node.type, ast.Name | type(None))
                 and (node.type is None or node.type.id in {"Exception", "BaseException"})
                 and all(isinstance(statement, ast.Pass) for statement in node.body)
             ):
-                wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+                wrong.append(f"{name}:{node.lineno}")
 
     assert wrong == []
 

@@ -121,13 +121,14 @@ def test_http_calls_a_server(instance: LocalInstance) -> None:
             return
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         execution = ran(instance, "http", f"address=http://127.0.0.1:{server.server_port}/ping")
         server.shutdown()
 
     assert execution["outputs"] == {"status": 200}
 
 
+@pytest.mark.slow
 def test_a_third_party_task_type_runs(tmp_path: Path) -> None:
     import os
 

@@ -34,7 +34,7 @@ def flow_id() -> str:
     return f"f{new_id()}"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(instance: Instance) -> FlaskClient:
     from service.web import create_app
 

@@ -251,6 +251,7 @@ def test_a_limit_may_refuse_instead(instance: Instance, behavior: str, end: str)
     instance.in_state(instance.start("f"), "PAUSED")
 
 
+@pytest.mark.slow
 def test_slots_are_counted_from_rows_so_a_lost_release_leaks_none(instance: Instance) -> None:
     from namespaces.store import outbox
     from runner.rows import execution_table
@@ -378,6 +379,7 @@ def test_subflows_fifty_deep_end_from_the_innermost_out(instance: Instance) -> N
     assert all(instance.count(f"s{depth}") == 1 for depth in range(51))
 
 
+@pytest.mark.slow
 def test_a_subflow_that_calls_itself_ends_with_a_reason(instance: Instance) -> None:
     call = "tasks: [{{id: c, type: io.kestra.plugin.core.flow.Subflow, namespace: {}, flowId: {}}}]\n"
     instance.deploy("ping", ONE)

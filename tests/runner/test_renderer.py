@@ -412,6 +412,7 @@ def test_any_value_survives_a_frame(value: Any) -> None:
     assert unpacked(frame[4:]) == {"v": value}
 
 
+@pytest.mark.slow
 def test_frames_have_a_greatest_size() -> None:
     with pytest.raises(FrameTooLarge):
         length_of(b"\xff\xff\xff\xff")

@@ -202,6 +202,7 @@ def _states_of(shell: Shell, flow_id: str) -> list[Any]:
     return list(shell.database.read(lambda c: list(c.execute(query).scalars())))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_a_whole_instance_without_nudges_finishes_everything(tmp_path: Path, database_url: str) -> None:
     instance = Instance(tmp_path / "data", database_url, env={"LANNER_TEST_SILENT": "1"})

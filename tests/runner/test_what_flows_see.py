@@ -109,7 +109,7 @@ class _Answers(BaseHTTPRequestHandler):
 
 def test_an_encrypted_body_is_shown_to_nobody_and_read_by_the_next_task(instance: Instance) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         instance.deploy(
             "f",

@@ -50,6 +50,7 @@ def test_a_server_that_was_killed_starts_again(tmp_path: Path) -> None:
         assert second.call("GET", "executions/search")["total"] == 0
 
 
+@pytest.mark.slow
 def test_a_second_server_on_the_same_data_is_refused(tmp_path: Path) -> None:
     with LannerServer(tmp_path):
         done = run_lanner("serve", "--data", str(tmp_path), "--port", str(free_port()), "--auth", "none")
@@ -59,6 +60,7 @@ def test_a_second_server_on_the_same_data_is_refused(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -119,6 +121,7 @@ def _other_address() -> str:
     return "127.0.0.2"
 
 
+@pytest.mark.slow
 def test_a_hang_up_reads_the_sources_again(tmp_path: Path) -> None:
     config = tmp_path / "lanner.yaml"
     config.write_text("git: {sources: []}\n")
@@ -135,6 +138,7 @@ def test_a_hang_up_reads_the_sources_again(tmp_path: Path) -> None:
         assert server.call("GET", "flows/search")["total"] == 0
 
 
+@pytest.mark.slow
 def test_a_script_sees_none_of_the_servers_variables(tmp_path: Path) -> None:
     import json
 
@@ -162,6 +166,7 @@ outputs:
     assert "LANNER_TASKRUN_ID" in execution["outputs"]["seen"]
 
 
+@pytest.mark.slow
 def test_local_runs_end_with_the_exit_code_of_the_flow(tmp_path: Path) -> None:
     good = tmp_path / "good.yaml"
     good.write_text("id: good\nnamespace: t\ntasks:\n  - {id: a, type: io.kestra.plugin.core.log.Log, message: hi}\n")

@@ -218,7 +218,7 @@ def test_an_unrelated_repository_is_a_rewrite_and_meets_the_guard(world: World) 
     world.repo.git("checkout", "-q", "--orphan", "fresh")
     world.repo.git("rm", "-rqf", ".")
     world.repo.commit(many(2, message="other"), push=False)
-    world.repo.push(force=True)
+    world.repo.push()
     run = world.sync()
 
     assert (run.outcome, run.reason, run.rewritten) == ("blocked", "DeleteGuard", True)
@@ -239,7 +239,7 @@ def test_a_force_push_is_applied_flagged_and_audited(any_world: World, how: str)
     else:
         world.repo.git("checkout", "-q", "--orphan", "fresh")
         world.repo.commit(many(2, message="orphan"), push=False)
-    world.repo.push(force=True)
+    world.repo.push()
     run = world.sync()
 
     assert (run.outcome, run.rewritten) == ("applied", True)
@@ -252,7 +252,7 @@ def test_on_rewrite_block_waits_for_approval(world: World) -> None:
     world.policy(on_rewrite="block")
     world.synced(many(2))
     world.repo.git("commit", "-q", "--amend", "-m", "other words")
-    world.repo.push(force=True)
+    world.repo.push()
 
     run = world.sync()
     status = world.status

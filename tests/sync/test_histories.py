@@ -6,7 +6,7 @@ import random
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from namespaces.globs import matches_namespace, matches_path
@@ -43,7 +43,7 @@ def random_files(seed: random.Random) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("atomicity", ["file", "namespace"])
-@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("number", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
 def test_many_small_syncs_end_where_one_fresh_sync_does(world: World, number: int, atomicity: str) -> None:
     """Without what history alone can tell: revisions, and what was held at a last good version."""
     seed = random.Random(number)
@@ -70,7 +70,6 @@ paths = st.sampled_from([at("a.b", "x"), at("a.b", "y"), at("a.c", "x"), "namesp
 trees = st.dictionaries(paths, st.sampled_from(["1" * 40, "2" * 40, "3" * 40]), max_size=5)
 
 
-@settings(max_examples=150, deadline=None)
 @given(old=trees, new=trees, held=st.sets(paths))
 def test_a_difference_of_trees_touches_what_the_whole_tree_does(
     old: dict[str, str], new: dict[str, str], held: set[str]

@@ -269,6 +269,7 @@ def test_gitea_names_created_branches_without_their_prefix() -> None:
     assert hear("gitea", {"x-gitea-event": "create"}, body).refs == {"refs/tags/v1"}
 
 
+@pytest.mark.slow
 def test_a_hundred_pushes_in_a_row_cost_few_fetches_and_the_last_one_arrives(world: World) -> None:
     world.clock = SystemClock()
     service = hooked(world, "github")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sync.model import State
+from tests.support.gitrepo import GitRepo
 from tests.sync.conftest import World, at, flow
 
 Git = Callable[..., str]
@@ -338,19 +339,10 @@ def test_a_commit_id_is_followed_even_without_a_branch(world: World, remote_git:
 
 
 def test_a_sha256_repository_works(world: World, tmp_path: Any) -> None:
-    import subprocess
-
-    from tests.support.gitrepo import GitRepo
-
     folder = tmp_path / "sha256"
     folder.mkdir()
-    repo = GitRepo.__new__(GitRepo)
-    repo.remote, repo.work, repo.branch = folder / "remote.git", folder / "work", "main"
-    for command in (["--bare", str(repo.remote)], [str(repo.work)]):
-        subprocess.run(["git", "init", "-q", "--object-format=sha256", "-b", "main", *command], check=True)
-    repo.git("remote", "add", "origin", str(repo.remote))
-    world.repo = repo
-    world.configure(url=repo.url)
+    world.repo = GitRepo(folder, object_format="sha256")
+    world.configure(url=world.repo.url)
 
     first = world.synced({at("company.data", "a"): flow("a")})
     world.synced({at("company.data", "a"): flow("a", message="new")})

@@ -112,12 +112,12 @@ def _attempt(seed: int) -> None:
 
 
 def test_random_templates_neither_escape_nor_break() -> None:
-    for seed in range(3000):
+    for seed in range(500):
         _attempt(seed)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_many_random_templates_neither_escape_nor_break() -> None:
-    for seed in range(3000, 3000 + int(os.environ.get("LANNER_FUZZ", "50000"))):
+    for seed in range(500, 500 + int(os.environ.get("LANNER_FUZZ", "50000"))):
         _attempt(seed)

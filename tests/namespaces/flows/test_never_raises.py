@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from namespaces.errors import Severity
@@ -72,7 +72,6 @@ flows = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=100, deadline=None)
 @given(flows)
 def test_a_flow_of_real_names_and_any_values_never_raises(document: dict[str, Any]) -> None:
     reading = read_flow(json.dumps(document, ensure_ascii=False), CATALOG)
@@ -86,13 +85,11 @@ def test_a_flow_of_real_names_and_any_values_never_raises(document: dict[str, An
         assert reading.flow.by_id.keys() == {t.id for t in reading.flow.walk()}
 
 
-@settings(max_examples=60, deadline=None)
 @given(values)
 def test_any_document_never_raises(document: Any) -> None:
     read_flow(json.dumps(document, ensure_ascii=False), CATALOG)
 
 
-@settings(max_examples=60, deadline=None)
 @given(task, trigger)
 def test_a_task_and_a_trigger_alone_never_raise(one: dict[str, Any], other: dict[str, Any]) -> None:
     read_task(json.dumps(one), CATALOG)

@@ -144,8 +144,6 @@ pauses = st.sampled_from([(None, None), (2, None), (None, 2)])
 behaviors = st.sampled_from(["RESUME", "WARN", "FAIL", "CANCEL"])
 
 often = settings(
-    max_examples=120,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
     # Shrinking these flows takes minutes; a failure tells its story anyway. Remove this line to shrink one.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],

@@ -95,6 +95,7 @@ def test_three_schedulers_without_a_leader_double_nothing_over_kills(
     database.close()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_a_leader_that_dies_is_followed_at_once(sqlite_url: str, renderer: Renderer, clock: ManualClock) -> None:
     from service.migrations.models import whole_metadata

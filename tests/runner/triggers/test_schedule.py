@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from namespaces.cron import Schedule
@@ -302,7 +302,6 @@ def test_a_clock_set_back_fires_nothing_until_it_passes_again() -> None:
     assert starts(again) == [at(4)]
 
 
-@settings(deadline=None)
 @given(
     gaps=st.lists(st.integers(1, 400), min_size=1, max_size=12),
     recover=st.sampled_from(Recover),

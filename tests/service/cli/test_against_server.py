@@ -232,6 +232,7 @@ def test_names_with_control_characters_do_not_reach_the_terminal(call: Call, tmp
     assert "\x1b" not in shown
 
 
+@pytest.mark.slow
 def test_a_server_that_wants_a_login_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
