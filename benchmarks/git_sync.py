@@ -193,6 +193,7 @@ def measure_into(report: Report, folder: Path, flows: int, url: str) -> None:
     config = {"name": "bench", "url": remote.as_uri(), "namespaces": ["company.**"]}
     sources = parse_sources([config], resolve_credential=lambda _: "", settings=settings)
     catalog = Catalog()
+    catalog.load()  # as a running server has done
 
     def service() -> SyncService:
         return SyncService(database, catalog, SystemClock(), sources, settings.mirror_dir, settings)

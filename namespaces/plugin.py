@@ -143,6 +143,10 @@ class ConditionType(PluginType):
     """A condition of a trigger (``flows.md`` 8)."""
 
 
+class FlowableType(PluginType):
+    """A task that only orchestrates other tasks, or starts executions; runs in the engine, never on a worker."""
+
+
 class RunnerType(PluginType):
     """A task runner: where the process of a script task runs (``flows.md`` 6.6)."""
 

@@ -99,6 +99,8 @@ def serve(
         gc.set_threshold(*COLLECT)
         gc.enable()
         print(start_block(settings, roles, lanner, server, setup_token), flush=True)
+        # Needed by the first flow, not by the first answer.
+        threading.Thread(target=lanner.catalog.load, name="lanner-catalog", daemon=True).start()
         stop.wait()
         _drain(settings, lanner, server, drain)
     return 0

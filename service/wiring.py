@@ -15,7 +15,6 @@ from namespaces.blobs import LocalStorage, Storage
 from namespaces.clock import Clock, SystemClock
 from namespaces.errors import ConfigurationError, StartRefused
 from namespaces.flows.catalog import Catalog, load_entry_points
-from namespaces.flows.types import ALL_TASK_TYPES
 from namespaces.registry import Registry
 from namespaces.secrets import Secrets, Vault, load_or_create_key
 from namespaces.store.db import Database, open_database
@@ -63,7 +62,7 @@ class Lanner:
         self.nudges = open_nudges(self.database.url, silent=environ.get("LANNER_TEST_SILENT") == "1")
         plugins = load_entry_points()
         self.plugin_problems = plugins.problems
-        self.catalog = Catalog((*ALL_TASK_TYPES, *plugins.task_types), plugins.trigger_types)
+        self.catalog = Catalog(plugins.types)
         self.registry = Registry(
             self.database,
             self.catalog,

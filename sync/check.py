@@ -15,7 +15,6 @@ from typing import Any
 from namespaces.errors import BadRequest, NotFound, Problem, Severity
 from namespaces.flows.catalog import Catalog, load_entry_points
 from namespaces.flows.parse import Reading, read_flow
-from namespaces.flows.types import ALL_TASK_TYPES
 from namespaces.ownership import SourceRule
 from sync.addresses import Address
 from sync.candidates import widen
@@ -98,7 +97,7 @@ def check_path(
 def _catalog() -> Catalog:
     """The types of this installation, third-party ones included."""
     plugins = load_entry_points()
-    return Catalog((*ALL_TASK_TYPES, *plugins.task_types), plugins.trigger_types)
+    return Catalog(plugins.types)
 
 
 def _root(path: Path) -> tuple[Path, str, bool]:

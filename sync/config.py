@@ -72,7 +72,7 @@ Reference = Annotated[str, BeforeValidator(_reference)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class _Ref(_Section):
@@ -122,7 +122,8 @@ class _Apply(_Section):
     allow_empty: bool = False
     on_rewrite: Literal["apply", "block"] = "apply"
     adopt: bool = False
-    namespace_mismatch: Literal["error", "rewrite", "yaml"] | None = None
+    # In the order of the settings: of two equal Literals Python keeps the first it sees, and the page shows that.
+    namespace_mismatch: Literal["rewrite", "error", "yaml"] | None = None
     unresolved_reference: Literal["warn", "error"] = "warn"
 
 

@@ -39,6 +39,8 @@ RENEW_S = 20.0
 MARGIN_S = 10.0
 TICK_S = 1.0
 """So often requests of other processes are looked for."""
+LOOK_WRITTEN = timedelta(seconds=5)
+"""How old `checked_at` may be before a look that found nothing writes it again."""
 RUNS_KEPT_FOR = timedelta(days=90)
 RUNS_KEPT = 1_000
 BUSY_S = 5.0
@@ -314,7 +316,8 @@ class SyncLoop:
             if row.state == State.ERROR and values.get("state") == State.SYNCED:
                 put_events(tx, name, ["git.recovered"], run.id if run else new_id(), {}, now)
 
-        self._tools.database.write(work)
+        if run is not None or outcome.fetched or _says_more(row, values, now):
+            self._tools.database.write(work)
         self.health.counters["lanner_git_sync_total", name, run.outcome if run else "unchanged"] += 1
         return run
 
@@ -414,3 +417,12 @@ class SyncLoop:
                 self._leases.pop(name, None)
             else:
                 held.trusted_until = asked_at + TTL.total_seconds() - MARGIN_S
+
+
+def _says_more(row: Any, values: Mapping[str, Any], now: datetime) -> bool:
+    """Whether a look at the remote has to be written down: one before its time, right after another, has not."""
+    if row.checked_at is None or row.next_poll_at is None or requests.is_pending(row):
+        return True
+    if now - row.checked_at >= LOOK_WRITTEN or now >= row.next_poll_at:
+        return True
+    return any(getattr(row, key) != value for key, value in values.items() if key not in ("checked_at", "next_poll_at"))

@@ -10,18 +10,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import SchemaValidator
 
 from namespaces.errors import Problem
 from namespaces.flows.aliases import SHORT, candidates
-from namespaces.flows.types import ALL_TASK_TYPES, CONDITION_TYPES, FLOWABLE_TYPES, RUNNER_TYPES, TRIGGER_TYPES
 from namespaces.flows.types.fields import Nested
-from namespaces.flows.types.flowables import FlowableType
 from namespaces.plugin import (
     ConditionType,
+    FlowableType,
     PluginType,
     RunnerType,
     TaskType,
@@ -121,38 +120,17 @@ _KINDS: tuple[tuple[type[PluginType], str], ...] = (
 )
 
 
-class Catalog:
-    """All known types. Flowables, conditions, triggers and task runners are always there.
+class _Known(NamedTuple):
+    """Types by name, and by every name, alias and short name seen."""
 
-    ``task_types`` and ``trigger_types`` may repeat a built-in type; the same name for two different classes
-    raises ``ValueError``.
-    """
+    entries: dict[str, TypeEntry]
+    names: dict[str, TypeEntry | None]
 
-    def __init__(
-        self,
-        task_types: Iterable[type[TaskType]] = ALL_TASK_TYPES,
-        trigger_types: Iterable[type[TriggerType]] = (),
-        others: Iterable[type[PluginType]] = (),
-    ) -> None:
-        self._entries: dict[str, TypeEntry] = {}
-        self._names: dict[str, TypeEntry | None] = {}
-        for group in (
-            FLOWABLE_TYPES,
-            CONDITION_TYPES,
-            RUNNER_TYPES,
-            TRIGGER_TYPES,
-            task_types,
-            trigger_types,
-            others,
-        ):
-            for cls in group:
-                self._add(cls)
-
-    def _add(self, cls: type[PluginType]) -> None:
+    def add(self, cls: type[PluginType]) -> None:
         kind = next((kind for base, kind in _KINDS if issubclass(cls, base)), None)
         if kind is None or not cls.type_name:
             raise ValueError(f"{cls.__module__}.{cls.__qualname__} is not a task or trigger type with a type_name")
-        known = self._entries.get(cls.type_name)
+        known = self.entries.get(cls.type_name)
         if known is not None:
             if known.cls is cls:
                 return
@@ -160,33 +138,68 @@ class Catalog:
                 f"type {cls.type_name} is declared twice: by {known.cls.__module__} and by {cls.__module__}"
             )
         entry = TypeEntry(cls.type_name, kind, cls)
-        self._entries[cls.type_name] = entry
-        self._names[cls.type_name] = entry
+        self.entries[cls.type_name] = entry
+        self.names[cls.type_name] = entry
         for alias in cls.aliases:
-            self._names.setdefault(alias, entry)
+            self.names.setdefault(alias, entry)
+
+
+class Catalog:
+    """All known types: the built-in ones, and ``more`` of plugins.
+
+    ``more`` may repeat a built-in type; the same name for two different classes raises ``ValueError``. The built-in
+    ones alone are loaded when a type is first asked for: a server is ready before.
+    """
+
+    def __init__(self, more: Iterable[type[PluginType]] = ()) -> None:
+        self._more = tuple(more)
+        if self._more:
+            self.load()  # a plugin that cannot be told apart must refuse the start
+
+    @cached_property
+    def _known(self) -> _Known:
+        from namespaces.flows.types import builtin
+
+        made = _Known({}, {})
+        for group in (
+            builtin.FLOWABLE_TYPES,
+            builtin.CONDITION_TYPES,
+            builtin.RUNNER_TYPES,
+            builtin.TRIGGER_TYPES,
+            builtin.ALL_TASK_TYPES,
+            self._more,
+        ):
+            for cls in group:
+                made.add(cls)
+        return made
+
+    def load(self) -> int:
+        """Load the types now instead of at the first question; returns how many there are."""
+        return len(self._known.entries)
 
     def __iter__(self) -> Iterator[TypeEntry]:
-        return iter(self._entries.values())
+        return iter(self._known.entries.values())
 
     def resolve(self, name: str) -> TypeEntry | None:
         """The type with that name, alias or short name; None when there is none."""
+        names = self._known.names
         try:
-            return self._names[name]
+            return names[name]
         except KeyError:
             pass
-        found = next((self._names[c] for c in candidates(name) if self._names.get(c)), None)
+        found = next((names[c] for c in candidates(name) if names.get(c)), None)
         if found is not None:  # unknown names come from outside: remembering them would be a leak
-            self._names[name] = found
+            names[name] = found
         return found
 
     def of_kind(self, *kinds: str) -> list[TypeEntry]:
         """All types of these kinds, by name."""
-        return sorted((e for e in self._entries.values() if e.kind in kinds), key=lambda e: e.name)
+        return sorted((e for e in self._known.entries.values() if e.kind in kinds), key=lambda e: e.name)
 
     def suggest(self, name: str, kinds: Iterable[str] = (), limit: int = 1) -> list[str]:
         """The nearest known names, judged by the last parts of the name too."""
         wanted = set(kinds)
-        known = [e.name for e in self._entries.values() if not wanted or e.kind in wanted]
+        known = [e.name for e in self._known.entries.values() if not wanted or e.kind in wanted]
         whole = name if name.startswith("io.") else SHORT + name
         near = difflib.get_close_matches(whole, known, n=limit, cutoff=0.7)
         if near:
@@ -206,14 +219,6 @@ class LoadedPlugins:
 
     types: tuple[type[PluginType], ...] = ()
     problems: tuple[Problem, ...] = ()
-
-    @property
-    def task_types(self) -> tuple[type[TaskType], ...]:
-        return tuple(t for t in self.types if issubclass(t, TaskType) and not issubclass(t, TriggerType))
-
-    @property
-    def trigger_types(self) -> tuple[type[TriggerType], ...]:
-        return tuple(t for t in self.types if issubclass(t, TriggerType))
 
 
 def load_entry_points(found: Iterable[EntryPoint] | None = None) -> LoadedPlugins:

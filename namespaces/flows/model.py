@@ -399,14 +399,20 @@ class Flow:
 
     def walk(self) -> Iterator[Task]:
         """All tasks in document order, parents before children."""
+        return iter(self._walked)
 
-        def visit(branches: Mapping[str, tuple[Task, ...]]) -> Iterator[Task]:
+    @cached_property
+    def _walked(self) -> list[Task]:
+        found: list[Task] = []
+
+        def visit(branches: Mapping[str, tuple[Task, ...]]) -> None:
             for tasks in branches.values():
                 for task in tasks:
-                    yield task
-                    yield from visit(task.branches)
+                    found.append(task)
+                    visit(task.branches)
 
-        return visit(self.branches)
+        visit(self.branches)
+        return found
 
     def trigger(self, trigger_id: str) -> Trigger | None:
         return next((t for t in self.triggers if t.id == trigger_id), None)

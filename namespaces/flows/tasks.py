@@ -14,7 +14,6 @@ from namespaces.flows.catalog import TypeEntry
 from namespaces.flows.model import Retry, RetryBehavior, RetryType, Runnable, Task
 from namespaces.flows.reader import Path
 from namespaces.flows.scope import Scope
-from namespaces.flows.types.tasks_scripts import ScriptProperties
 
 TASK_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]*", re.ASCII)
 MAX_ID = 256
@@ -77,6 +76,8 @@ def read_task(scope: Scope, written: Any, path: Path) -> Task | None:
         own["taskRunner"] = read_runner(scope, own["taskRunner"], (*path, "taskRunner"))
     own = scope.check(entry, own, path, COMMON.keys())
     if entry.kind == "task":
+        from namespaces.flows.types.tasks_scripts import ScriptProperties  # loaded with the catalog, not before
+
         if issubclass(entry.cls, ScriptProperties):
             _script_markers(scope, own, path)
         return Runnable(**common, properties=own, inline=entry.inline)

@@ -160,10 +160,9 @@ def _files(paths: Sequence[Path]) -> list[tuple[Path, SourceFile]]:
 
 def _catalog() -> Catalog:
     from namespaces.flows.catalog import Catalog, load_entry_points
-    from namespaces.flows.types import ALL_TASK_TYPES
 
     plugins = load_entry_points()
-    return Catalog((*ALL_TASK_TYPES, *plugins.task_types), plugins.trigger_types)
+    return Catalog(plugins.types)
 
 
 def _into(out: Path, outcomes: Sequence[tuple[Path, Outcome]]) -> None:

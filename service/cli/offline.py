@@ -132,11 +132,10 @@ def _content(path: Path, entry: Entry, namespace: str | None, reader: Reader, ki
 def _reader() -> Reader:
     from namespaces.flows.catalog import Catalog, load_entry_points
     from namespaces.flows.parse import read_flow
-    from namespaces.flows.types import ALL_TASK_TYPES
     from sync.reading import Reader
 
     plugins = load_entry_points()
-    catalog = Catalog((*ALL_TASK_TYPES, *plugins.task_types), plugins.trigger_types)
+    catalog = Catalog(plugins.types)
     return Reader(lambda data, namespace: partial(read_flow, catalog=catalog)(data, namespace=namespace), "")
 
 

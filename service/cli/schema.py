@@ -16,10 +16,9 @@ def schema(
     """Print the JSON Schema of flows with every installed type."""
     from namespaces.flows.catalog import Catalog, load_entry_points
     from namespaces.flows.schema import json_schema, type_schema
-    from namespaces.flows.types import ALL_TASK_TYPES
 
     plugins = load_entry_points()
-    catalog = Catalog((*ALL_TASK_TYPES, *plugins.task_types), plugins.trigger_types)
+    catalog = Catalog(plugins.types)
     if type_name is None:
         print_json(json_schema("flow", catalog))
         return

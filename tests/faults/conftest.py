@@ -18,7 +18,7 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     made.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def api(instance: Instance) -> Caller:
     from service.web import create_app
 

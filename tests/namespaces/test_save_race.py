@@ -12,7 +12,6 @@ from namespaces import files
 from namespaces.clock import SystemClock
 from namespaces.errors import InvalidInput
 from namespaces.flows.catalog import Catalog
-from namespaces.flows.types import ALL_TASK_TYPES
 from namespaces.registry import Registry
 from namespaces.store.db import Database, create_schema, open_database
 
@@ -36,7 +35,7 @@ def text(message: object, flow_id: str = "f") -> str:
 
 
 def test_one_of_many_creators_of_a_flow_wins(database: Database) -> None:
-    registry = Registry(database, Catalog(ALL_TASK_TYPES), SystemClock())
+    registry = Registry(database, Catalog(), SystemClock())
 
     def create(number: int) -> str:
         try:
@@ -51,7 +50,7 @@ def test_one_of_many_creators_of_a_flow_wins(database: Database) -> None:
 
 
 def test_flows_of_one_new_namespace_are_created_at_once(database: Database) -> None:
-    registry = Registry(database, Catalog(ALL_TASK_TYPES), SystemClock())
+    registry = Registry(database, Catalog(), SystemClock())
 
     with ThreadPoolExecutor(SAVERS) as pool:
         made = list(pool.map(lambda number: registry.create(text(number, f"f{number}")), range(SAVERS)))
@@ -60,7 +59,7 @@ def test_flows_of_one_new_namespace_are_created_at_once(database: Database) -> N
 
 
 def test_each_of_many_updates_is_a_revision(database: Database) -> None:
-    registry = Registry(database, Catalog(ALL_TASK_TYPES), SystemClock())
+    registry = Registry(database, Catalog(), SystemClock())
     registry.create(text("first"))
 
     with ThreadPoolExecutor(SAVERS) as pool:

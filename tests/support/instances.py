@@ -13,7 +13,6 @@ import sqlalchemy as sa
 from namespaces.blobs import MemoryStorage
 from namespaces.clock import Clock, SystemClock
 from namespaces.flows.catalog import Catalog
-from namespaces.flows.types import ALL_TASK_TYPES
 from namespaces.registry import Registry
 from namespaces.secrets import Secrets, Vault
 from namespaces.store.db import Database
@@ -139,7 +138,7 @@ class Shell:
         self.database = database
         self.clock = clock or SystemClock()
         self.nudges = Nudges(silent=silent)
-        self.registry = Registry(database, Catalog(ALL_TASK_TYPES), self.clock)
+        self.registry = Registry(database, Catalog(), self.clock)
         vault = Vault(b"0123456789abcdef0123456789abcdef")
         storage = MemoryStorage()
         world = World(database, storage, Secrets(database, vault, {}), {}, lambda request: None, self.clock.now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -135,3 +135,25 @@ def test_files_that_are_not_read_yet_are_named(world: World) -> None:
         ("info", "kv.yaml is not read by this version")
     ]
     assert world.status.state is State.SYNCED
+
+
+def test_a_look_that_finds_nothing_right_after_another_writes_nothing(world: World, clock: ManualClock) -> None:
+    def checked() -> datetime:
+        moment: datetime = world.database.read(lambda c: store.row_of(c, "data")).checked_at
+        return moment
+
+    world.synced({at("company.data", "a"): flow("a")})
+    first = checked()
+
+    clock.advance(timedelta(seconds=1))
+    assert world.service.poll("data") is None
+    assert checked() == first
+
+    clock.advance(timedelta(seconds=5))
+    assert world.service.poll("data") is None
+    assert checked() == first + timedelta(seconds=6)
+
+    clock.advance(timedelta(seconds=1))
+    world.push({at("company.data", "a"): flow("a", message="new")})
+    assert world.service.poll("data") is not None
+    assert checked() == first + timedelta(seconds=7)

@@ -24,17 +24,13 @@ from namespaces.plugin import (
     DynamicDuration,
     DynamicMap,
     DynamicText,
-    PluginType,
+    FlowableType,
 )
 
 PREFIX = "io.kestra.plugin.core.flow."
 Concurrent = Annotated[int, Field(ge=0)]
 Values = Annotated[Any, Dynamic]
 RestartBehavior = Literal["RETRY_FAILED", "NEW_EXECUTION"]
-
-
-class FlowableType(PluginType):
-    """A task that only orchestrates other tasks, or starts executions; runs in the engine, never on a worker."""
 
 
 class _Block(FlowableType):

@@ -15,15 +15,17 @@ import stat
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from namespaces.flows.types.tasks_scripts import Credentials, Docker
 from runner.plugin import RunFailed
 from runner.worker.properties import explain
 from runner.worker.running import Running
 from runner.worker.taskrunners.choice import Choice, engine, has_library
+
+if TYPE_CHECKING:
+    from namespaces.flows.types.tasks_scripts import Credentials, Docker
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,8 @@ _SWEEP_TIMEOUT_S = 10
 
 def read_options(written: Mapping[str, Any] | None) -> Docker:
     """The options of the Docker runner, from rendered values; older flows write some that no longer exist."""
+    from namespaces.flows.types.tasks_scripts import Docker  # loaded with the catalog, not before
+
     known = {field.alias or name for name, field in Docker.model_fields.items()}
     try:
         return Docker.read({name: value for name, value in (written or {}).items() if name in known})

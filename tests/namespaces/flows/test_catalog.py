@@ -17,7 +17,6 @@ from namespaces.errors import NotFound
 from namespaces.flows.catalog import Catalog, load_entry_points
 from namespaces.flows.parse import read_flow
 from namespaces.flows.schema import json_schema, type_schema
-from namespaces.flows.types import ALL_TASK_TYPES
 from namespaces.plugin import DynamicInt, DynamicText, TaskType
 
 CATALOG = Catalog()
@@ -114,7 +113,7 @@ class Greet(TaskType):
 
 
 def test_a_type_of_another_package_is_like_one_of_our_own() -> None:
-    catalog = Catalog([*ALL_TASK_TYPES, Greet])
+    catalog = Catalog([Greet])
     flow = "id: f\nnamespace: n\ntasks:\n  - {id: t, type: com.example.Hello, name: 5, times: '{{ inputs.n }}'}\n"
     bad = read_flow("id: f\nnamespace: n\ntasks:\n  - {id: t, type: com.example.Greet, nam: x, times: many}\n", catalog)
 
@@ -167,10 +166,10 @@ def test_a_broken_plugin_is_one_problem_and_the_others_load(tmp_path: Path, monk
 
     loaded = load_entry_points(points)
 
-    assert [t.type_name for t in loaded.task_types] == ["com.good.One", "com.good.Two", "com.good.One"]
+    assert [t.type_name for t in loaded.types] == ["com.good.One", "com.good.Two", "com.good.One"]
     assert len(loaded.problems) == 3
     assert "needs a licence" in loaded.problems[1].message
-    assert Catalog([*ALL_TASK_TYPES, *loaded.task_types]).resolve("com.good.Two") is not None
+    assert Catalog(loaded.types).resolve("com.good.Two") is not None
     for name in ("broken_plugin", "empty_plugin", "good_plugin"):
         sys.modules.pop(name, None)
 

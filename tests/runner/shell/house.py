@@ -17,7 +17,6 @@ import sqlalchemy as sa
 from namespaces.blobs import MemoryStorage
 from namespaces.clock import ManualClock
 from namespaces.flows.catalog import Catalog
-from namespaces.flows.types import ALL_TASK_TYPES
 from namespaces.registry import Registry
 from namespaces.secrets import Secrets, Vault
 from namespaces.store.db import Database
@@ -100,7 +99,7 @@ class House:
         self.database = database
         self.clock = clock
         self.nudges = Nudges()
-        self.registry = Registry(database, Catalog(ALL_TASK_TYPES), clock)
+        self.registry = Registry(database, Catalog(), clock)
         vault = Vault(b"0123456789abcdef0123456789abcdef")
         self.storage = MemoryStorage()
         world = World(database, self.storage, Secrets(database, vault, {}), {}, lambda request: None, clock.now)

@@ -35,7 +35,7 @@ class Repeat(Task):
 
 @pytest.fixture
 def plugged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    catalog = Catalog(others=[Repeat])
+    catalog = Catalog([Repeat])
     monkeypatch.setattr(world, "CATALOG", catalog)
     return Bench(tmp_path)
 

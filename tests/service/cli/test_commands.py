@@ -34,6 +34,19 @@ def test_the_version_needs_none_of_the_heavy_libraries() -> None:
     assert not {"typer", "pydantic", "yaml", "rich", "sqlalchemy", "flask"} & set(done.stderr.split())
 
 
+def test_a_server_is_put_together_without_the_task_types_and_what_few_flows_need() -> None:
+    code = (
+        "import sys; import service.wiring, service.web, service.server, sync.config, sync.service; print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+
+    assert {"namespaces.flows.catalog", "namespaces.flows.types", "runner.executions"} <= loaded
+    assert {name for name in loaded if name.startswith("namespaces.flows.types.")} <= {"namespaces.flows.types.fields"}
+    assert not {name for name in loaded if name.startswith("runner.tasks.")}
+    assert not {"alembic", "celery", "docker", "git", "httpx2", "argon2", "croniter", "fsspec", "rich"} & loaded
+
+
 def test_the_command_tree_loads_without_the_server() -> None:
     code = "import sys; import service.cli.app; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

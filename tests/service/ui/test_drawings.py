@@ -12,14 +12,13 @@ import pytest
 from namespaces.flows.catalog import Catalog
 from namespaces.flows.model import Flow, Input
 from namespaces.flows.parse import read_flow
-from namespaces.flows.types import ALL_TASK_TYPES
 from service.ui import gantt, inputform, logview, sources, topology, words
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def flow(tasks: str) -> Flow:
-    reading = read_flow(f"id: a\nnamespace: b\ntasks:\n{tasks}", Catalog(ALL_TASK_TYPES))
+    reading = read_flow(f"id: a\nnamespace: b\ntasks:\n{tasks}", Catalog())
     assert reading.flow is not None, reading.problems
     return reading.flow
 
