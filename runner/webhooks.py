@@ -126,6 +126,8 @@ class Webhooks:
         self._known: OrderedDict[tuple[str, str], Hooks] = OrderedDict()
         self._buckets: OrderedDict[Key, Bucket] = OrderedDict()
         self._strangers: OrderedDict[str, Bucket] = OrderedDict()
+        self._keyless: OrderedDict[tuple[Key, int], None] = OrderedDict()
+        """Triggers, with their revision, of which it was said that the key does not render."""
         self._lock = threading.Lock()
 
     def accept(self, namespace: str, flow_id: str, key: str, request: WebhookRequest) -> WebhookOutcome:
@@ -211,7 +213,7 @@ class Webhooks:
             context = self._rendering.context(flow, hook.trigger, {})
             key = self._rendering.render_of(flow)(hook.template, context)
         except LannerError as error:
-            self._note((flow.namespace, flow.id, hook.id), f"the key does not render: {error.message}")
+            self._note_keyless((flow.namespace, flow.id, hook.id), flow.revision, error.message)
             return webhook.NO_KEY
         return webhook.digest(key) if key else webhook.NO_KEY
 
@@ -337,6 +339,15 @@ class Webhooks:
             self._note((flow.namespace, flow.id, trigger.id), f"idempotencyKey: {error.message}")
             return None
         return found[: webhook.LONGEST_KEY] or None
+
+    def _note_keyless(self, key: Key, revision: int, message: str) -> None:
+        """Said once a revision: any stranger's call comes here, and must not fill the log or keep the database busy."""
+        with self._lock:
+            if (key, revision) in self._keyless:
+                return
+            self._keyless[key, revision] = None
+            _bound(self._keyless)
+        self._note(key, f"the key does not render: {message}")
 
     def _note(self, key: Key, message: str) -> None:
         """A visible trigger error."""

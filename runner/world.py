@@ -249,7 +249,7 @@ class FlowWorld:
         ]
 
     def purge_logs(self, filters: Mapping[str, Any]) -> int:
-        """Delete log lines in small steps.
+        """Delete log lines in small steps. Raises ``Forbidden`` when some are of a namespace that is not ours to clear.
 
         ``filters``: namespace, flowId, executionId, logLevels, startDate, endDate.
         """
@@ -258,6 +258,7 @@ class FlowWorld:
             conditions.append(log_table.c.execution_id == filters["executionId"])
         if filters.get("logLevels"):
             conditions.append(log_table.c.level.in_([LEVELS[level] for level in filters["logLevels"]]))
+        conditions.append(self._writable(log_table, conditions))
         total = 0
         while True:
             ids = sa.select(log_table.c.id).where(*conditions).limit(BATCH).scalar_subquery()
@@ -270,12 +271,14 @@ class FlowWorld:
     def purge_executions(self, filters: Mapping[str, Any]) -> dict[str, int]:
         """Remove terminal executions with what belongs to them; how many ``executions, logs, metrics, storages``.
 
-        ``filters``: as for logs, with states, purgeExecution, purgeLog, purgeMetric, purgeStorage.
+        Raises ``Forbidden`` as for logs. ``filters``: as there, with states, purgeExecution, purgeLog, purgeMetric,
+        purgeStorage.
         """
         conditions = self._scope(execution_table, filters, execution_table.c.created_at)
         conditions += [execution_table.c.finished.is_(True), execution_table.c.id != self._execution_id]
         if filters.get("states"):
             conditions.append(execution_table.c.state.in_(filters["states"]))
+        conditions.append(self._writable(execution_table, conditions))
         whole = bool(filters.get("purgeExecution", True))
         wanted = {"logs": "purgeLog", "metrics": "purgeMetric", "storages": "purgeStorage"}
         kinds = {kind: bool(filters.get(name, True)) for kind, name in wanted.items()}
@@ -301,6 +304,15 @@ class FlowWorld:
         """Delete an execution's rows of a table and say how many there were."""
         delete = sa.delete(table).where(table.c.execution_id == execution_id)
         return self._database.write(partial(_count_deleted, delete))
+
+    def _writable(self, table: Any, conditions: list[Any]) -> sa.ColumnElement[bool]:
+        """The condition that rows are of namespaces found now. Raises ``Forbidden`` when one is not ours to write."""
+        distinct = sa.select(table.c.namespace).where(*conditions).distinct()
+        found = sorted(self._database.read(lambda c: list(c.execute(distinct).scalars())))
+        for namespace in found:
+            self._may_write(namespace)
+        condition: sa.ColumnElement[bool] = table.c.namespace.in_(found)
+        return condition
 
     def _scope(self, table: Any, filters: Mapping[str, Any], moment: Any) -> list[Any]:
         namespace, flow_id = filters.get("namespace"), filters.get("flowId")

@@ -104,6 +104,25 @@ def own_spool(folder: Path) -> tuple[Path, Lock]:
     raise AssertionError("there is always another number")
 
 
+def protect(database: Path) -> None:
+    """Close the database to other users, wherever it is (S17): SQLite gives ``-wal`` and ``-shm`` the file's mode.
+
+    Raises ``StartRefused`` when it can neither be made nor closed.
+    """
+    try:
+        os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        for name in (database.name, f"{database.name}-wal", f"{database.name}-shm"):
+            path = database.with_name(name)
+            if path.exists() and path.stat().st_mode & 0o077:
+                path.chmod(0o600)
+    except PermissionError as error:
+        raise StartRefused(
+            f"the database {database} cannot be made readable for this user alone: {(error.strerror or '').lower()}",
+            hint="change its owner or mode",
+            code="read_only",
+        ) from error
+
+
 def check_sqlite(database: Path, *, limit_s: float = QUICK_CHECK_S) -> None:
     """Refuse a file on a network disk, one that is no database, one that is damaged or read-only."""
     kind = file_system(database.parent)

@@ -126,6 +126,7 @@ def check_start(settings: Settings, held: ExitStack) -> None:
             datafolder.prepare(file.parent)
         held.callback(datafolder.lock(file).release)
         datafolder.check_sqlite(file)
+        datafolder.protect(file)
     password = settings.auth.admin.password
     if password is not None and not 8 <= len(password.resolve()) <= 256:
         raise ConfigurationError("auth.admin.password must have 8 to 256 characters")

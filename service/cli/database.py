@@ -51,6 +51,7 @@ def upgrade(data: DataOption = None, config: ConfigOption = None, database: Data
         if file is not None:
             datafolder.prepare(file.parent)
             held.callback(datafolder.lock(file).release)
+            datafolder.protect(file)
         opened = held.enter_context(closing(open_database(settings.database_url)))
         before = schema.ensure(opened)
     note(f"schema '{schema.HEAD}', it was {before}")

@@ -56,6 +56,7 @@ def _copy(source: Path, target: Path) -> None:
     """SQLite's online backup: a plain copy would miss what is still in the write-ahead log."""
     fresh = target.with_suffix(".copying")
     fresh.unlink(missing_ok=True)
+    fresh.touch(mode=0o600)
     with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(fresh)) as new:
         old.backup(new)
     shutil.move(fresh, target)

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from namespaces.errors import NotFound
+from runner.starting import StartRequest
+from runner.world import namespace_table
 from tests.support.instances import NS, Instance
 
 LOGGING = "tasks: [{id: t, type: io.kestra.plugin.core.log.Log, message: hi}]\n"
@@ -123,3 +126,28 @@ def test_expired_keys_old_versions_and_chosen_keys_are_purged(instance: Instance
     sizes = {name: runs[name]["size"] for name in ("expired", "versions", "chosen")}
     assert sizes == {"expired": 1, "versions": 1, "chosen": 1}
     assert runs["left"]["keys"] == ["kept"]
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "log.PurgeLogs, namespace: other.team",
+        "log.PurgeLogs",
+        "execution.PurgeExecutions, namespace: other",
+        "execution.PurgeExecutions",
+    ],
+)
+def test_what_another_source_owns_is_not_purged(instance: Instance, task: str) -> None:
+    text = f"id: theirs\nnamespace: other.team\n{LOGGING}"
+    instance.lanner.registry.create(text)
+    request = StartRequest(namespace="other.team", flow_id="theirs")
+    theirs = instance.ended(instance.executions.start(request).execution_id)["id"]
+    own = sa.update(namespace_table).where(namespace_table.c.name == "other.team").values(source="their-source")
+    assert instance.database.write(lambda tx: tx.execute(own).rowcount) == 1
+    instance.deploy("purge", f'tasks: [{{id: t, type: {CORE}{task}, endDate: "{{{{ now() }}}}"}}]\n')
+
+    one = instance.run("purge")
+
+    assert one["state"]["current"] == "FAILED"
+    assert any("'other.team' belongs to another source" in line for line in instance.logs(one["id"]))
+    assert instance.logs(theirs) == ["hi"]

@@ -21,6 +21,24 @@ def test_the_folder_is_made_for_its_owner_only(tmp_path: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("before", [None, 0o644])
+def test_the_database_and_its_log_are_for_the_owner_only(tmp_path: Path, before: int | None) -> None:
+    """Wherever it is: ``--database`` may name a folder that others can read."""
+    database = tmp_path / "lanner.db"
+    if before is not None:
+        database.touch()
+        database.chmod(before)
+
+    datafolder.protect(database)
+
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("CREATE TABLE t (x)")
+        connection.commit()
+        modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {"lanner.db": 0o600, "lanner.db-wal": 0o600, "lanner.db-shm": 0o600}
+
+
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
 

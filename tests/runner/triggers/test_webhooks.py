@@ -7,6 +7,7 @@ import hmac
 import threading
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from namespaces.tables import FlowRow, RevisionRow
@@ -109,6 +110,17 @@ def test_keys_may_be_expressions_and_secrets(house: House) -> None:
     assert call(house, "s3cret-key", flow="g").status == 200
     assert call(house, "", flow="none").status == 404
     assert "does not render" in house.state("h", "none").error
+
+
+def test_a_key_that_does_not_render_is_told_once_a_revision(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    """Anybody may call: it must not be a way to fill the log."""
+    for trigger_key in ("{{ secret('MISSING') }}", "{{ secret('MISSING') }}-x"):
+        house.deploy(hook(trigger_key=trigger_key), flow_id="none")
+        for _ in range(3):
+            assert call(house, "", flow="none").status == 404
+
+    told = [record for record in caplog.records if "does not render" in record.getMessage()]
+    assert len(told) == 2
 
 
 def test_conditions_and_when_answer_204_and_an_error_is_visible(house: House) -> None:
