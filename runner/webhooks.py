@@ -44,6 +44,8 @@ WRONG_KEYS = 20
 """A minute and address; further wrong keys get 429, a right one is never refused for it."""
 KEPT = 20_000
 """Flows, addresses and buckets kept in memory at most."""
+NO_FLOW = ""
+"""No flow has this id."""
 NOT_FOUND = "Not Found: Webhook not found"
 
 
@@ -135,12 +137,13 @@ class Webhooks:
         if request.method not in METHODS:
             return WebhookOutcome(status=405, message="webhooks take GET, POST and PUT", code="method_not_allowed")
         try:
-            hooks, off = self._database.read(lambda c: self._hooks(c, namespace, flow_id))
+            known, generation, off = self._database.read(lambda c: self._kept(c, namespace, flow_id))
+            hooks = known or self._database.read(lambda c: self._load(c, namespace, flow_id, generation))
             hook = self._fitting(hooks, off, key)
             if hook is None:
-                if hooks.hooks:
+                if known is not None:
                     # A flow that does not exist was looked up; who asks for one that does must wait as long.
-                    self._database.read(lambda c: revisions.declarations_of(c, namespace, flow_id))
+                    self._database.read(lambda c: revisions.declarations_of(c, namespace, NO_FLOW))
                 return self._stranger(request)
             if hooks.flow is None or hook.trigger is None:
                 return WebhookOutcome(status=409, code="broken_flow", message="Cannot execute an invalid flow")
@@ -161,20 +164,14 @@ class Webhooks:
 
     # ------------------------------------------------------------------ which trigger
 
-    def _hooks(self, connection: Connection, namespace: str, flow_id: str) -> tuple[Hooks, frozenset[str]]:
-        """The flow's webhooks, and those switched off at run time. One short query when nothing has changed."""
+    def _kept(self, connection: Connection, namespace: str, flow_id: str) -> tuple[Hooks | None, int, frozenset[str]]:
+        """The flow's webhooks when nothing has changed, the generation, and those switched off at run time."""
         rows = _GENERATION_AND_OFF.all(connection, k_ns=namespace, k_id=flow_id)
         generation = int(rows[0].value) if rows else 0
         off = frozenset(row.trigger_id for row in rows if row.trigger_id is not None)
         with self._lock:
             found = self._known.get((namespace, flow_id))
-        if found is None or found.generation != generation:
-            found = self._load(connection, namespace, flow_id, generation)
-            with self._lock:
-                if found.hooks:
-                    self._known[namespace, flow_id] = found
-                _bound(self._known)
-        return found, off
+        return found if found is not None and found.generation == generation else None, generation, off
 
     def _load(self, connection: Connection, namespace: str, flow_id: str, generation: int) -> Hooks:
         declared = [d for d in revisions.declarations_of(connection, namespace, flow_id) if d.type == WEBHOOK]
@@ -196,7 +193,12 @@ class Webhooks:
                 hooks.append(Hook(declaration.trigger_id, trigger, None, key))
             elif key:
                 hooks.append(Hook(declaration.trigger_id, trigger, webhook.digest(key), None))
-        return Hooks(generation, tuple(hooks), flow)
+        found = Hooks(generation, tuple(hooks), flow)
+        with self._lock:
+            if found.hooks:
+                self._known[namespace, flow_id] = found
+            _bound(self._known)
+        return found
 
     def _fitting(self, hooks: Hooks, off: frozenset[str], key: str) -> Hook | None:
         """The trigger that the key belongs to; with none to compare, a dummy is compared all the same."""

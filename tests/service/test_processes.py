@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import signal
 import socket
@@ -215,3 +216,27 @@ def test_figures_have_a_port_of_their_own_on_loopback(tmp_path: Path) -> None:
             urllib.request.urlopen(f"{server.url}/metrics", timeout=10)
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/flows/search", timeout=10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("content", "mode", "said"),
+    [
+        pytest.param(None, 0o644, "can be read by others", id="open to others"),
+        pytest.param(b"", 0o600, "does not hold a key", id="empty"),
+        pytest.param(b"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", 0o600, "does not hold a key", id="example"),
+    ],
+)
+def test_a_key_file_that_is_none_or_open_to_others_refuses_the_start(
+    tmp_path: Path, content: bytes | None, mode: int, said: str
+) -> None:
+    path = tmp_path / "keys" / "secrets.key"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(base64.b64encode(os.urandom(32)) if content is None else content)
+    path.chmod(mode)
+
+    done = run_lanner("serve", "--data", str(tmp_path), "--auth", "none", "--port", str(free_port()))
+
+    assert done.returncode == 78
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
