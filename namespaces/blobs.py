@@ -124,6 +124,11 @@ def cache_file(namespace: str, flow_id: str, cache_id: str, value: str | None) -
     return f"{namespace_path(namespace)}/{slug(flow_id)}/{slug(cache_id)}/cache{part}/cache.zip"
 
 
+def task_cache_file(namespace: str, flow_id: str, task_id: str, key: str) -> str:
+    """Large outputs that ``taskCache`` keeps, one file per key."""
+    return f"{namespace_path(namespace)}/{slug(flow_id)}/{slug(task_id)}/task-cache/{key}.json"
+
+
 def execution_of(path: str) -> str | None:
     """The execution a path belongs to, by the layouts above; None when to none."""
     parts = path.split("/")

@@ -33,6 +33,8 @@ class Limits:
     output_row_bytes: int = 256 * 1024
     """Larger outputs of a task run are kept in the internal storage."""
     output_bytes: int = 10 * 1024 * 1024
+    task_cache_entries: int = 1_000
+    """Kept outputs of one task with ``taskCache``; the oldest go first."""
 
     def refuse_large(self, outputs: object) -> None:
         """Raise ``InvalidInput`` for outputs of more bytes of JSON than allowed (``output_too_large``), and for

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,7 +14,7 @@ from namespaces import crash
 from namespaces.expressions import Ports
 from namespaces.flows.model import Flow
 from namespaces.store.statements import Query
-from runner import view, writing
+from runner import taskcache, view, writing
 from runner.context import ancestors_of
 from runner.engine import events
 from runner.engine.values import Execution, TaskRun
@@ -151,6 +152,31 @@ class DatabaseReporter:
         self._executions.apply(str(claim.execution["id"]), event)
         with self._lock:
             self._scenes.pop((claim.task_run.id, claim.epoch), None)
+
+    def recall(self, claim: Claim, key: str) -> Mapping[str, Any] | None:
+        """Secrets among the kept outputs are masked from here on."""
+        executions = self._executions
+        shared = executions.rendering
+        found = taskcache.find(executions.database, shared.storage, key, executions.clock.now())
+        if found is None:
+            return None
+        opened: Mapping[str, Any] = shared.vault.unseal(found, key, self.scene(claim).secrets)
+        return opened
+
+    def remember(self, claim: Claim, key: str, outputs: Mapping[str, Any], ttl: timedelta | None) -> None:
+        executions = self._executions
+        limits = executions.rendering.limits
+        taskcache.keep(
+            executions.database,
+            executions.rendering.storage,
+            key,
+            (claim.flow.namespace, claim.flow.id, claim.task.id),
+            self.scene(claim).place.sealed(outputs, key),
+            now=executions.clock.now(),
+            ttl=ttl,
+            row_bytes=limits.output_row_bytes,
+            most=limits.task_cache_entries,
+        )
 
     def logs(self, lines: Sequence[LogLine]) -> None:
         """Repeating lines is harmless: numbered ones are kept once."""

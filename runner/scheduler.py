@@ -26,7 +26,7 @@ from namespaces.store import leases
 from namespaces.store.db import Database, database_now
 from namespaces.store.nudges import Nudges
 from namespaces.store.statements import Query
-from runner import declared, triggerrows
+from runner import declared, taskcache, triggerrows
 from runner.checks import CheckFailed
 from runner.executions import Executions
 from runner.schedules import TIMED, Schedules
@@ -297,11 +297,14 @@ class Scheduler:
             self._database.write(partial(declared.release, key=key, execution_id=execution_id, now=now))
 
     def _forget_keys(self, now: datetime) -> None:
-        """Delete idempotency keys that are too old, a few at a time (R2, R25)."""
+        """Delete idempotency keys that are too old and kept outputs that are expired, a few at a time (R2, R25)."""
         if self._forgot_at is not None and timedelta() <= now - self._forgot_at < FORGET_EVERY:
             return
         self._forgot_at = now
         until = now - self._settings.idempotency_keys
+        storage = self._executions.rendering.storage
+        while not self._stop.is_set() and taskcache.forget_expired(self._database, storage, now, FORGET) == FORGET:
+            continue
         while not self._stop.is_set():
             if self._database.write(partial(declared.forget_keys, until=until, limit=FORGET)) < FORGET:
                 return

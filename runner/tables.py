@@ -265,6 +265,25 @@ class IdempotencyRow(SQLModel, table=True):
     created_at: datetime = Field(sa_column=Column(Instant, nullable=False))
 
 
+class TaskCacheRow(SQLModel, table=True):
+    """Outputs of a task with ``taskCache``, by the hash of what it was given."""
+
+    __tablename__ = "task_cache"
+    __table_args__ = (
+        Index("ix_task_cache_task", "namespace", "flow_id", "task_id", "stored_at"),
+        Index("ix_task_cache_expires", "expires_at"),
+    )
+    key: str = Field(primary_key=True)
+    namespace: str
+    flow_id: str
+    task_id: str
+    outputs: Any = Field(default=None, sa_column=Column(Json))
+    outputs_uri: str | None = None
+    """Where large outputs are kept instead."""
+    stored_at: datetime = Field(sa_column=Column(Instant, nullable=False))
+    expires_at: datetime | None = Field(default=None, sa_column=Column(Instant))
+
+
 class QuotaStartRow(SQLModel, table=True):
     """One start of a flow that has quotas; a restart is one more (``attempt``)."""
 

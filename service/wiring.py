@@ -216,6 +216,7 @@ def execution_limits(settings: Settings) -> Limits:
         subflow_depth=limits.subflow_depth,
         output_row_bytes=limits.output_row_bytes,
         output_bytes=limits.output_bytes,
+        task_cache_entries=limits.task_cache_entries,
     )
 
 

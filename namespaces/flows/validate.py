@@ -161,12 +161,6 @@ def _tell_without_effect(scope: Scope, flow: Flow) -> None:
     for name, written in (("listeners", flow.listeners),):
         if written:
             scope.findings.warning("F115", (name,), f"{name} has no effect in this version")
-    cached = [task for task in flow.walk() if getattr(task, "task_cache", None) is not None]
-    if cached:
-        places = dict(reversed(scope.task_ids))
-        for task in cached:
-            path = (*places.get(task.id, ("tasks",)), "taskCache")
-            scope.findings.warning("F115", path, "taskCache has no effect in this version: the task always runs")
 
 
 def _check_schedules(findings: Findings, flow: Flow) -> None:

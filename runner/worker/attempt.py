@@ -27,6 +27,7 @@ from runner.engine.events import AttemptFinished, AttemptStarted, BlockFinished,
 from runner.engine.states import State
 from runner.logs import LogLine
 from runner.plugin import Output, RunFailed
+from runner.worker import caching
 from runner.worker.limits import TEXT_INSTEAD, number_too_large
 from runner.worker.loglines import FLUSH_S, LogSink, Origin
 from runner.worker.reporter import Claim, Reporter
@@ -279,6 +280,8 @@ class AttemptRunner:
             implementation.prepare(running)
         properties = running.properties(implementation, task_type)
         crash.reach("run.middle")
+        if caching.wanted(running):
+            return caching.run(self.reporter, running, implementation, properties)
         return implementation.run(running, properties)
 
     def _run_nested(self, live: Live, outer: Running, task: Task) -> Output:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Protocol
 
 from namespaces.flows.model import Flow, Task
@@ -63,6 +64,14 @@ class Reporter(Protocol):
 
     def lost(self, claim: Claim, reason: str) -> None:
         """Nobody knows how the attempt ended (its supervisor was killed): ``onWorkerLost`` decides what follows."""
+        ...
+
+    def recall(self, claim: Claim, key: str) -> Mapping[str, Any] | None:
+        """Outputs that were kept under this key of ``taskCache``, None when there are none any more."""
+        ...
+
+    def remember(self, claim: Claim, key: str, outputs: Mapping[str, Any], ttl: timedelta | None) -> None:
+        """Keep the outputs of a task with ``taskCache`` for later executions."""
         ...
 
     def logs(self, lines: Sequence[LogLine]) -> None:

@@ -183,6 +183,7 @@ class Limits(Section):
     log_lines_per_second: int = Field(5_000, ge=1, description="Lines an attempt may log; mean of a minute.")
     output_row_bytes: Size = Field(256 * 1024, description="Outputs kept in the database; larger ones go to storage.")
     output_bytes: Size = Field(10 * MIB, description="Outputs of a task run.")
+    task_cache_entries: int = Field(1_000, ge=1, description="Outputs kept for one task with `taskCache`.")
     context_bytes: Size = Field(32 * MIB, description="Context of one rendering.")
     output_file_bytes: Size = Field(1024 * MIB, description="One output file.")
     output_files: int = Field(1_000, ge=1, description="Output files of a task.")

@@ -501,6 +501,22 @@ def upgrade() -> None:
         batch_op.create_index("ix_sync_run_source", ["source", "started_at"], unique=False)
 
     op.create_table(
+        "task_cache",
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("namespace", sa.String(), nullable=False),
+        sa.Column("flow_id", sa.String(), nullable=False),
+        sa.Column("task_id", sa.String(), nullable=False),
+        sa.Column("outputs", sa.Text(), nullable=True),
+        sa.Column("outputs_uri", sa.String(), nullable=True),
+        sa.Column("stored_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_task_cache")),
+    )
+    with op.batch_alter_table("task_cache", schema=None) as batch_op:
+        batch_op.create_index("ix_task_cache_expires", ["expires_at"], unique=False)
+        batch_op.create_index("ix_task_cache_task", ["namespace", "flow_id", "task_id", "stored_at"], unique=False)
+
+    op.create_table(
         "task_run",
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("execution_id", sa.String(), nullable=False),
@@ -670,6 +686,11 @@ def downgrade() -> None:
         batch_op.drop_index("ix_task_run_execution")
 
     op.drop_table("task_run")
+    with op.batch_alter_table("task_cache", schema=None) as batch_op:
+        batch_op.drop_index("ix_task_cache_task")
+        batch_op.drop_index("ix_task_cache_expires")
+
+    op.drop_table("task_cache")
     with op.batch_alter_table("sync_run", schema=None) as batch_op:
         batch_op.drop_index("ix_sync_run_source")
 

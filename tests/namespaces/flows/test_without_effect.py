@@ -8,6 +8,7 @@ from namespaces.flows.parse import read_flow
 FLOW = """\
 id: f
 namespace: a.b
+quotas: [{duration: PT1H, limit: 1, behavior: FAIL}]
 listeners: [{tasks: [{id: l, type: io.kestra.plugin.core.log.Log, message: x}]}]
 tasks:
   - id: t
@@ -22,7 +23,4 @@ def test_what_has_no_effect_yet_is_told_with_its_place() -> None:
 
     told = {problem.message: problem.line for problem in reading.problems if problem.code == "F115"}
     assert reading.flow is not None
-    assert told == {
-        "listeners has no effect in this version": 3,
-        "taskCache has no effect in this version: the task always runs": 8,
-    }
+    assert told == {"listeners has no effect in this version": 4}

@@ -52,6 +52,7 @@ class MemoryReporter:
         self.late: list[Any] = []
         self.lost_ones: list[tuple[str, int, str]] = []
         self.metrics: list[Metric] = []
+        self.cache: dict[str, Mapping[str, Any]] = {}
         self.lines: list[LogLine] = []
         self._numbered: set[tuple[str | None, int, int]] = set()
         self.ended = threading.Event()
@@ -105,6 +106,14 @@ class MemoryReporter:
         self._check()
         self.lost_ones.append((claim.task_run.id, claim.epoch, reason))
         self.ended.set()
+
+    def recall(self, claim: Claim, key: str) -> Mapping[str, Any] | None:
+        self._check()
+        return self.cache.get(key)
+
+    def remember(self, claim: Claim, key: str, outputs: Mapping[str, Any], ttl: Any) -> None:
+        self._check()
+        self.cache[key] = outputs
 
     def logs(self, lines: Sequence[LogLine]) -> None:
         self._check()
