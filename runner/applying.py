@@ -30,7 +30,7 @@ from runner.logs import LogLine
 from runner.plugin import Metric
 from runner.rendering import Rendering
 from runner.rows import run_table
-from runner.view import Loaded, load
+from runner.view import Loaded, body, load
 from runner.writeoff import write_off
 from runner.writing import TOPIC, Stale, write
 
@@ -189,9 +189,10 @@ class Applier:
     def _flow(self, loaded: Loaded) -> Flow:
         facts = loaded.facts
         known = self._registry.cached(facts.namespace, facts.flow_id, loaded.value.revision)
-        return known or self._database.read(
+        whole = known or self._database.read(
             lambda c: self._registry.flow(c, facts.namespace, facts.flow_id, loaded.value.revision)
         )
+        return body(whole, facts.loop_run)
 
     def _finish(self, decision: Decision) -> None:
         """Write and go on while inline tasks are left; each round is a commit of its own."""

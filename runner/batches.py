@@ -114,7 +114,10 @@ class Starter:
         known = tx.execute(sa.select(batch_set_table).where(mine).with_for_update()).one_or_none()
         counts = dict.fromkeys(ENDS.values(), 0)
         if known is None:
-            values = {"task_run_id": self._run_id, "epoch": self._epoch, "total": total, **counts}
+            unused = dict.fromkeys(("loop", "halted", "stopped", "stored"), False) | dict.fromkeys(
+                ("started", "paused", "again"), 0
+            )
+            values = {"task_run_id": self._run_id, "epoch": self._epoch, "total": total, **counts, **unused}
             tx.execute(sa.insert(batch_set_table).values(values))
             return True
         if known.epoch == self._epoch:
@@ -285,6 +288,7 @@ def unheard(connection: Connection, limit: int) -> list[str]:
             sa.select(batch_set_table.c.task_run_id)
             .join(run_table, run_table.c.id == batch_set_table.c.task_run_id)
             .where(
+                batch_set_table.c.loop.is_(False),
                 run_table.c.terminal.is_(False),
                 run_table.c.epoch == batch_set_table.c.epoch,
                 run_table.c.state == State.RUNNING.value,

@@ -109,8 +109,11 @@ def tell_parent(
     executions: Any, row: Any, state: State, outputs: Mapping[str, Any] | None = None, error: str | None = None
 ) -> None:
     """Tell the task run that started this execution (a row) of its state. Harmless twice."""
-    from runner import batches
+    from runner import batches, loops
 
+    if row.kind == "LOOP":
+        loops.iteration_changed(executions, row, state)
+        return
     if batches.child_changed(executions, row.id, state):
         return
     parent = executions.database.read(

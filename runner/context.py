@@ -60,6 +60,15 @@ class Lookup:
         """(task id, address) to task runs that this batch has changed."""
         self.paths: dict[str, tuple[str, ...]] = {}
         """Loop path of each task run that is not committed yet."""
+        self.outside: Callable[[], Lookup | None] = lambda: None
+        """The lookup of the execution around an iteration of a Loop."""
+
+    def of(self, task_id: str) -> Lookup:
+        """Where the task runs of this task are: here, or in an execution around."""
+        if task_id in self.flow.places or self.flow.whole is None:
+            return self
+        outside = self.outside()
+        return self if outside is None else outside.of(task_id)
 
     def one(self, task_id: str, path: tuple[str, ...]) -> Any | None:
         """Outputs of the task run at this loop path, None when it has none."""
@@ -130,29 +139,34 @@ class Lookup:
         return list(dict.fromkeys([*stored, *(task_id for task_id, _ in self.fresh)]))
 
 
+Pick = Callable[[Lookup, str, tuple[str, ...]], Any]
+
+
 class _ByTask(Mapping[str, Any]):
     """``outputs`` or ``tasks``: task id to a value, or to a map by loop value where the task is below a loop."""
 
-    def __init__(
-        self, lookup: Lookup, pick: Callable[[str, tuple[str, ...]], Any], whole: Callable[[Any, str], Any]
-    ) -> None:
+    def __init__(self, lookup: Lookup, pick: Pick, whole: Callable[[Any, str], Any]) -> None:
         self._lookup = lookup
         self._pick = pick
         self._whole = whole
 
     def __getitem__(self, task_id: str) -> Any:
-        depth = loop_depth(self._lookup.flow, task_id)
+        lookup = self._lookup.of(task_id)
+        depth = loop_depth(lookup.flow, task_id)
         if depth:
-            return _ByValue(self._lookup, task_id, (), depth, self._pick, self._whole)
-        found = self._pick(task_id, ())
+            return _ByValue(lookup, task_id, (), depth, self._pick, self._whole)
+        found = self._pick(lookup, task_id, ())
         if found is None:
             raise KeyError(task_id)
         return found
 
     def __iter__(self) -> Iterator[str]:
-        for task_id in self._lookup.task_ids():
-            if any(self._whole(outputs, state) is not None for _, outputs, state in self._lookup.all(task_id)):
-                yield task_id
+        lookup: Lookup | None = self._lookup
+        while lookup is not None:
+            for task_id in lookup.task_ids():
+                if any(self._whole(outputs, state) is not None for _, outputs, state in lookup.all(task_id)):
+                    yield task_id
+            lookup = lookup.outside()
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -162,7 +176,7 @@ class _ByValue(Mapping[str, Any]):
     """One level of a loop: value to the next level or to the outputs of the task run."""
 
     def __init__(self, lookup: Lookup, task_id: str, path: tuple[str, ...], depth: int,
-                 pick: Callable[[str, tuple[str, ...]], Any], whole: Callable[[Any, str], Any]) -> None:  # fmt: skip
+                 pick: Pick, whole: Callable[[Any, str], Any]) -> None:  # fmt: skip
         self._lookup = lookup
         self._task_id = task_id
         self._path = path
@@ -177,7 +191,7 @@ class _ByValue(Mapping[str, Any]):
             if not any(True for _ in deeper):
                 raise KeyError(value)
             return deeper
-        found = self._pick(self._task_id, path)
+        found = self._pick(self._lookup, self._task_id, path)
         if found is None:
             raise KeyError(value)
         return found
@@ -196,14 +210,14 @@ class _ByValue(Mapping[str, Any]):
 
 def outputs_of(lookup: Lookup) -> Mapping[str, Any]:
     """The root ``outputs``."""
-    return _ByTask(lookup, lookup.one, lambda outputs, _state: outputs)
+    return _ByTask(lookup, Lookup.one, lambda outputs, _state: outputs)
 
 
 def tasks_of(lookup: Lookup) -> Mapping[str, Any]:
     """The root ``tasks``: ``{id: {state}}``."""
 
-    def pick(task_id: str, path: tuple[str, ...]) -> Any:
-        state = lookup.state(task_id, path)
+    def pick(here: Lookup, task_id: str, path: tuple[str, ...]) -> Any:
+        state = here.state(task_id, path)
         return None if state is None else {"state": state}
 
     return _ByTask(lookup, pick, lambda _outputs, state: {"state": state})
@@ -268,7 +282,7 @@ def execution_roots(
         if str(facts.trigger.get("type", "")).endswith(".Schedule"):
             roots["schedule"] = trigger
     if facts.loop_run is not None:
-        roots["item"] = facts.loop_run
+        roots["item"] = item_root(facts.loop_run)
     if lookup is not None:
         roots["outputs"] = outputs_of(lookup)
         roots["tasks"] = tasks_of(lookup)
@@ -300,6 +314,43 @@ def task_roots(task: Task, run: TaskRun, ancestors: tuple[TaskRun, ...], started
         if entry:
             parents.append({"task": {"id": ancestor.task_id}, **entry})
     roots: dict[str, Any] = {"task": {"id": task.id, "type": task.type}, "taskrun": taskrun, "parents": parents}
+    if parents:
+        roots["parent"] = parents[0]
+    return roots
+
+
+def item_root(loop_run: Mapping[str, Any]) -> dict[str, Any]:
+    """``item`` of an iteration; ``parents`` outermost first, so that ``parent`` is the last (``flows.md`` 4.16)."""
+    item = {name: loop_run[name] for name in ("index", "key", "value") if name in loop_run}
+    if parents := loop_run.get("parents"):
+        item |= {"parent": parents[-1], "parents": parents}
+    return item
+
+
+def iteration_roots(around: Mapping[str, Any], own_variables: bool) -> dict[str, Any]:
+    """What an iteration sees of the execution that its Loop runs in, instead of its own."""
+    names = ["execution", "inputs", "trigger", "schedule", *([] if own_variables else ["vars"])]
+    roots = {name: around[name] for name in names if name in around}
+    if "value" in around.get("taskrun", {}):  # for what belongs to no task run: the outputs
+        roots |= within_loop({"taskrun": {}, "parents": []}, around)
+    return roots
+
+
+def within_loop(own: Mapping[str, Any], around: Mapping[str, Any]) -> dict[str, Any]:
+    """The roots of a task run in an iteration: ``taskrun.value`` and ``parents`` of a ForEach around stay visible.
+
+    The value around is the task run's own unless a ForEach within the iteration gives one; then it is a parent's.
+    """
+    roots = dict(own)
+    outer = {name: around["taskrun"][name] for name in ("value", "iteration") if name in around.get("taskrun", {})}
+    parents = list(own["parents"])
+    if "value" in own["taskrun"] or any("taskrun" in parent for parent in parents):
+        if outer:
+            parents.append({"task": {"id": around["task"]["id"]}, "taskrun": outer})
+    else:
+        roots["taskrun"] = {**own["taskrun"], **outer}
+    parents.extend(around.get("parents", ()))
+    roots["parents"] = parents
     if parents:
         roots["parent"] = parents[0]
     return roots

@@ -33,8 +33,10 @@ from runner.engine.effects import (
     Release,
     RestartSubflow,
     StartBatches,
+    StartIterations,
     StartSubflow,
     StartTimer,
+    StopIterations,
     StoreValues,
 )
 from runner.engine.events import (
@@ -104,6 +106,8 @@ def child_message(effect: StartChild) -> dict[str, Any]:
         payload.update(do="restart_subflow", child=effect.execution_id)
     elif isinstance(effect, StartBatches):
         payload.update(do="start_batches", again=effect.again)
+    elif isinstance(effect, StartIterations):
+        payload.update(do="start_iterations", again=effect.again)
     return payload
 
 
@@ -409,8 +413,11 @@ class Decision:
                     if self._slot:
                         change.slot = False
                         change.messages.append((self.value.id, {"do": "release"}))
-                case StartSubflow() | RestartSubflow() | StartBatches():
+                case StartSubflow() | RestartSubflow() | StartBatches() | StartIterations():
                     change.messages.append((self.value.id, child_message(act)))
+                case StopIterations():
+                    stop = {"do": "stop_iterations", "run": act.task_run_id, "kill": act.kill, "cascade": act.cascade}
+                    change.messages.append((self.value.id, stop))
                 case KillAttempt():
                     change.messages.append(
                         (self.value.id, {"do": "kill_attempt", "run": act.task_run_id, "epoch": act.epoch})

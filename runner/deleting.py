@@ -31,7 +31,7 @@ metric_table = MetricRow.__table__  # type: ignore[attr-defined]
 
 
 def delete(executions: Any, execution_id: str, *, logs: bool, metrics: bool, storage: bool) -> None:
-    """Remove an execution. Raises ``NotFound``.
+    """Remove an execution, with the iterations of its Loops. Raises ``NotFound``.
 
     What still runs of it is killed. Files go after the rows; a message keeps them from being forgotten when this
     process dies in between. A parent that waits for the execution goes on as after a kill.
@@ -46,6 +46,12 @@ def delete(executions: Any, execution_id: str, *, logs: bool, metrics: bool, sto
     if not row.finished:
         with contextlib.suppress(Conflict):  # it ended by itself meanwhile
             executions.kill(execution_id)
+    iterations = sa.select(execution_table.c.id).where(
+        execution_table.c.trigger_execution_id == execution_id, execution_table.c.kind == "LOOP"
+    )
+    for iteration in executions.database.read(lambda c: list(c.execute(iterations).scalars())):
+        with contextlib.suppress(NotFound):  # somebody else deletes it as well
+            delete(executions, iteration, logs=logs, metrics=metrics, storage=storage)
     folder = execution_folder(row.namespace, row.flow_id, execution_id)
 
     def work(tx: Connection) -> list[int]:

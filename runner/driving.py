@@ -19,7 +19,7 @@ from namespaces.store.base import to_micros
 from namespaces.store.db import Database
 from namespaces.store.nudges import Nudges
 from namespaces.tables import FlowRow
-from runner import batches, quotas
+from runner import batches, quotas, view
 from runner.applying import Outcome
 from runner.dispatch.base import Dispatch
 from runner.effects import Effects
@@ -97,9 +97,10 @@ class Driver:
             self._database.write(lambda tx: self._start_later(tx, execution_id, row.schedule_date))
             self._nudges.send("timers")
             return
-        flow = self._database.read(
+        whole = self._database.read(
             lambda c: self._executions.registry.flow(c, row.namespace, row.flow_id, row.revision)
         )
+        flow = view.body(whole, row.loop_run)
         if flow.quotas or (flow.concurrency is not None and not row.slot):
             decided = self._database.write(lambda tx: self._admit(tx, flow, row))
             if decided is not None:
@@ -247,7 +248,8 @@ class Driver:
             column: getattr(row, column)
             for column in (
                 "namespace", "flow_id", "revision", "generation", "kind", "labels", "trigger", "parent_run_id",
-                "trigger_execution_id", "depth", "original_id", "original_created_at", "commit", "source",
+                "trigger_execution_id", "depth", "original_id", "original_created_at", "commit", "source", "loop_run",
+                "loop_index",
             )
         }  # fmt: skip
         values.update(

@@ -17,7 +17,7 @@ from namespaces.ids import derived_id
 from namespaces.secrets import reseal
 from namespaces.store import outbox
 from namespaces.store.outbox import Message
-from runner import view
+from runner import loops, view
 from runner.batches import Starter
 from runner.children import request, scene_of, tell_parent
 from runner.deciding import child_message
@@ -96,7 +96,9 @@ class Effects:
         )
         if row is None:
             return
-        if row.parent_run_id is not None and row.kind != "LOOP":
+        if row.kind == "LOOP":
+            loops.iteration_changed(self._executions, row, state)
+        elif row.parent_run_id is not None:
             self._tell_parent(row, state)
         if state.terminal:
             self._ended(execution_id, state.value)
@@ -220,6 +222,14 @@ class Effects:
     def _start_batches(self, execution_id: str, payload: Mapping[str, Any]) -> None:
         """Harmless twice: what is there already is not made again."""
         Starter(self._executions, execution_id, payload["run"], payload["epoch"]).start(again=payload["again"])
+
+    def _start_iterations(self, execution_id: str, payload: Mapping[str, Any]) -> None:
+        """Harmless twice: values are read once, and each has one execution."""
+        loops.start(self._executions, execution_id, payload["run"], payload["epoch"], again=payload["again"])
+
+    def _stop_iterations(self, _execution_id: str, payload: Mapping[str, Any]) -> None:
+        """Harmless twice: what has ended is not killed again."""
+        loops.stop(self._executions, payload["run"], kill=payload["kill"], cascade=payload["cascade"])
 
     def _restart_subflow(self, execution_id: str, payload: Mapping[str, Any]) -> None:
         """Harmless twice: a child that is running again refuses a second restart, and that is fine."""

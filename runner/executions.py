@@ -227,6 +227,11 @@ class Executions:
             raise Conflict(f"execution is not paused but {loaded.value.state}", code="not_paused")
         flow = self.flow_of(loaded)
         paused = self._paused(flow, loaded, task_run_id)
+        if paused is None:
+            iteration = self.database.read(lambda c: view.paused_iteration(c, flow, loaded, task_run_id))
+            if iteration is not None:
+                self.resume(iteration, inputs=inputs, by=by)
+                return
         now = self.clock.now()
         outputs: dict[str, Any] = {}
         if paused is not None:
@@ -462,11 +467,12 @@ class Executions:
         return loaded
 
     def flow_of(self, loaded: view.Loaded) -> Flow:
-        """The revision that a loaded execution runs."""
+        """The revision that a loaded execution runs; of an iteration, the body of its Loop."""
         known = self.registry.cached(loaded.facts.namespace, loaded.facts.flow_id, loaded.value.revision)
-        return known or self.database.read(
+        whole = known or self.database.read(
             lambda c: self.registry.flow(c, loaded.facts.namespace, loaded.facts.flow_id, loaded.value.revision)
         )
+        return view.body(whole, loaded.facts.loop_run)
 
 
 __all__ = ["Executions", "StartRequest", "Started", "Upload", "killable"]

@@ -18,7 +18,7 @@ from namespaces.filters import Filters, Page, ordered, total, where
 from namespaces.store.base import to_micros
 from namespaces.store.statements import Query
 from runner import queries_shapes as shapes
-from runner.queries_filters import EXECUTION_SORT, execution_fields, ordinary
+from runner.queries_filters import EXECUTION_SORT, execution_fields, mentions, ordinary
 from runner.queries_logs import (
     delete_logs,
     log_lines,
@@ -92,6 +92,7 @@ _EXECUTION = (
     _raw(_e.trigger),
     _e.error,
     _e.parent_id,
+    _e.trigger_execution_id,
     _e.original_id,
     _e.attempt_number,
     _micros(_e.original_created_at),
@@ -203,12 +204,17 @@ def search_executions(
     date_filter: str = "START_DATE",
     load: LoadOutputs | None = None,
 ) -> tuple[list[dict[str, Any]], int]:
-    """A page of executions and how many there are in all, newest first unless sorted otherwise.
+    """A page of executions and how many there are in all, newest first unless sorted otherwise; iterations of
+    a Loop by their index.
 
     Raises ``BadRequest`` for filters and ``InvalidInput`` for sort fields that do not exist.
     """
     base = sa.select(*_EXECUTION).where(*where(filters, execution_fields(date_filter)), *ordinary(filters))
-    default = (_e.created_at.desc(), _e.id.desc()) if not page.sort else (_e.id.desc(),)
+    newest = (_e.created_at.desc(), _e.id.desc())
+    if page.sort:
+        default: tuple[Any, ...] = (_e.id.desc(),)
+    else:
+        default = (_e.loop_index, *newest) if mentions(filters, {"parentId"}) else newest
     rows = connection.execute(ordered(base, page, EXECUTION_SORT, default)).all()
     micros = to_micros(now)
     runs: dict[str, list[dict[str, Any]]] = {}

@@ -164,14 +164,14 @@ def execution_fields(date_filter: str = "START_DATE") -> Mapping[str, Field]:
 
 def ordinary(filters: Filters) -> list[Condition]:
     """Iterations of Loops and runs of tests stay out of lists unless the filters ask for them."""
-    if _mentions(filters, {"kind", "parentId"}):
+    if mentions(filters, {"kind", "parentId"}):
         return []
     return [sa.and_(execution.c.kind == "NORMAL")]
 
 
-def _mentions(members: Filters, names: set[str]) -> bool:
+def mentions(members: Filters, names: set[str]) -> bool:
     return any(
-        _mentions(member.members, names) if isinstance(member, Group) else member.field in names for member in members
+        mentions(member.members, names) if isinstance(member, Group) else member.field in names for member in members
     )
 
 

@@ -152,8 +152,9 @@ def _execution(row: Any, runs: list[dict[str, Any]] | None, now: int, until: int
     if variables:
         shape["variables"] = variables
     shape["state"] = state(history, now, row.state, until)
-    if row.parent_id is not None:
-        shape["parentId"] = row.parent_id
+    parent = row.trigger_execution_id if row.kind == "LOOP" else row.parent_id
+    if parent is not None:
+        shape["parentId"] = parent
     shape["originalId"] = row.original_id
     started_by = trigger(row.trigger)
     if started_by is not None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Protocol
 
 from namespaces.blobs import Storage, execution_folder, path_of, uri
 from namespaces.clock import Clock
-from namespaces.errors import LannerError
+from namespaces.errors import LannerError, NotFound
 from namespaces.expressions import Ports
 from namespaces.flows.model import Flow, Task
 from namespaces.inputs import convert_output
@@ -21,15 +22,23 @@ from namespaces.secrets import Vault, masked
 from namespaces.store.base import dump_json
 from namespaces.store.db import Database
 from runner import inline
-from runner.context import Lookup, Surroundings, ancestors_of, execution_roots, task_roots
-from runner.engine.events import AttemptFinished
+from runner.context import (
+    Lookup,
+    Surroundings,
+    ancestors_of,
+    execution_roots,
+    iteration_roots,
+    task_roots,
+    within_loop,
+)
+from runner.engine.events import AttemptFinished, AttemptStarted
 from runner.engine.states import State
 from runner.engine.values import Execution, TaskRun
 from runner.limits import Limits, may_be_large
 from runner.logs import LEVELS, LogLine
 from runner.plugin import Metric
 from runner.rows import address
-from runner.view import Facts
+from runner.view import Facts, body, load
 
 
 class Engine(Protocol):
@@ -63,6 +72,19 @@ class Rendering:
     limits: Limits = field(default_factory=Limits)
 
 
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What surrounds an iteration: the execution that its Loop runs in, as it was when it was first looked at."""
+
+    place: Place
+    value: Execution
+    run: TaskRun | None
+    """The Loop's own task run."""
+
+    def context(self) -> dict[str, Any]:
+        return self.place.context(self.value, self.run)
+
+
 class Place:
     """Renders for the task runs of one execution; what it reads of secrets is masked in what it writes."""
 
@@ -76,11 +98,29 @@ class Place:
         """Log lines of this decision that no table holds yet; ``errorLogs()`` must see them."""
         self.lookup = Lookup(flow, facts.id, shared.database.read, self.whole_outputs, self.opened)
         self.lookup.paths = dict(paths)
+        self.lookup.outside = lambda: None if self.around is None else self.around.place.lookup
         self._inputs: Mapping[str, Any] | None = None
         self._roots: tuple[Execution, dict[str, Any]] | None = None
 
+    @cached_property
+    def around(self) -> Around | None:
+        """Where an iteration of a Loop comes from; None for every other execution. Raises ``NotFound``."""
+        loop_run = self.facts.loop_run
+        if loop_run is None:
+            return None
+        parent, run_id = str(self.facts.trigger_execution_id), str(self.facts.parent_run_id)
+        marked = AttemptStarted(at=self.shared.clock.now(), task_run_id=run_id, epoch=0)
+        loaded = self.shared.database.read(lambda c: load(c, parent, [marked]))
+        if loaded is None or self.flow.whole is None:
+            raise NotFound(f"the execution '{parent}' that this iteration belongs to does not exist")
+        place = Place(self.shared, body(self.flow.whole, loaded.facts.loop_run), loaded.facts, loaded.paths)
+        place.secrets = self.secrets
+        return Around(place, loaded.value, loaded.value.runs.get(run_id))
+
     def inputs(self) -> Mapping[str, Any] | None:
-        """The execution's inputs, secrets opened (and remembered for masking)."""
+        """The execution's inputs, secrets opened (and remembered for masking); an iteration has its parent's."""
+        if self.around is not None:
+            return self.around.place.inputs()
         if self.facts.inputs is not None and self._inputs is None:
             self._inputs = self.shared.vault.unseal(dict(self.facts.inputs), self.facts.id, self.secrets)
         return self._inputs
@@ -113,6 +153,8 @@ class Place:
             roots = execution_roots(self.flow, value, self.facts, self.inputs(), self.lookup, self.shared.surroundings)
             if value.outputs is not None:
                 roots["execution"]["outputs"] = self.opened(value.outputs)
+            if self.around is not None:
+                roots.update(iteration_roots(self.around.context(), value.variables is not None))
             self._roots = (value, roots)
         roots = dict(self._roots[1])
         if run is not None:
@@ -121,8 +163,15 @@ class Place:
                 replace(one, outputs=self.opened(one.outputs)) if one.outputs else one
                 for one in ancestors_of(value.runs, run)
             )
-            roots.update(task_roots(task, run, ancestors, self.shared.clock.now()))
+            own = task_roots(task, run, ancestors, self.shared.clock.now())
+            roots.update(own if self.around is None else within_loop(own, self.around.context()))
         return roots
+
+    def variables(self, value: Execution) -> Mapping[str, Any]:
+        """``vars``: as last set in this execution, or an iteration's parent, else as the flow has them."""
+        if value.variables is not None:
+            return value.variables
+        return self.flow.variables if self.around is None else self.around.place.variables(self.around.value)
 
     def renderer(self, value: Execution, run: TaskRun | None) -> Bound:
         return Bound(self, value, run)
@@ -265,8 +314,7 @@ class Bound:
         return self._place.shared.engine.render_value(value, self.context(), self.ports())
 
     def variables(self) -> Mapping[str, Any]:
-        present = self._value.variables
-        return present if present is not None else self._place.flow.variables
+        return self._place.variables(self._value)
 
 
 def shown(outputs: Any) -> Any:

@@ -74,6 +74,12 @@ class Replaying:
             loaded = view.load(connection, execution_id, [everything])
             if row is None or loaded is None:
                 raise NotFound(f"execution '{execution_id}' does not exist")
+            if row.kind == "LOOP":
+                raise Conflict(
+                    f"execution '{execution_id}' is an iteration of a Loop",
+                    code="replay_impossible",
+                    hint=f"replay the execution it belongs to: {row.trigger_execution_id}",
+                )
             number = revision if revision is not None else row.revision
             stored = (
                 revisions.latest(connection, row.namespace, row.flow_id)
@@ -146,6 +152,7 @@ class Replaying:
             "original_id": row.original_id,
             "parent_run_id": None,
             "recoveries": 0,
+            "iterations": None,
         }
         change = writing.Change(
             before=execution,

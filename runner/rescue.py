@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from namespaces.errors import LannerError, Unavailable
 from namespaces.store import leases
 from namespaces.store.db import database_now
-from runner import batches
+from runner import batches, loops
 from runner.dispatch.base import Dispatch
 from runner.driving import Driver
 from runner.engine import events
@@ -104,6 +104,8 @@ class Reconciler:
             self._executions.applier.write_off(execution_id, "its state is not one that exists")
         for run_id in self._database.read(lambda c: batches.unheard(c, BATCH)):
             helped += self._help(run_id, lambda r=run_id: batches.report(self._executions, r))
+        for run_id in self._database.read(lambda c: loops.standing(c, BATCH)):
+            helped += self._help(run_id, lambda r=run_id: loops.go_on(self._executions, r))
         for namespace, flow_id, oldest in self._database.read(self._queues):
             self._help(oldest, lambda n=namespace, f=flow_id: self._driver.released(n, f))
         return helped
@@ -216,7 +218,6 @@ class Reconciler:
                     execution_table.c.finished.is_(True),
                     execution_table.c.state != State.RETRIED.value,  # its parent waits for what takes its place
                     execution_table.c.ended_at <= before,
-                    execution_table.c.kind != "LOOP",
                     sa.or_(counted.c.execution_id.is_(None), counted.c.state.is_distinct_from(execution_table.c.state)),
                 )
                 .limit(BATCH)

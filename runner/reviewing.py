@@ -15,7 +15,7 @@ from runner import preparing
 from runner.engine.events import Reviewed
 from runner.engine.states import State
 from runner.engine.values import TaskRun
-from runner.view import Loaded, load
+from runner.view import Loaded, load, paused_iteration
 
 if TYPE_CHECKING:
     from runner.executions import Executions
@@ -51,13 +51,26 @@ def review(
     inputs: Mapping[str, Any],
     by: str | None,
 ) -> None:
-    """Decide. Raises ``InvalidInput`` (word, comment, inputs), ``Conflict`` when nothing waits, ``NotFound``."""
+    """Decide; of an execution whose Loop waits, in its first PAUSED iteration. Raises ``InvalidInput`` (word, comment, inputs), ``Conflict`` when nothing waits, ``NotFound``."""
     if decision not in DECISIONS:
         raise InvalidInput(f"decision is {str(decision)[:40]!r}, expected APPROVED or DENIED", code="bad_decision")
     now = executions.clock.now()
     event = Reviewed(at=now, task_run_id=task_run_id or "", outputs={"decision": decision})
     loaded = executions.loaded(execution_id, event)
     flow = executions.flow_of(loaded)
+    if not waiting_approvals(flow, loaded) and (task_run_id is None or task_run_id not in loaded.value.runs):
+        iteration = executions.database.read(lambda c: paused_iteration(c, flow, loaded))
+        if iteration is not None:
+            review(
+                executions,
+                iteration,
+                decision=decision,
+                task_run_id=task_run_id,
+                comment=comment,
+                inputs=inputs,
+                by=by,
+            )
+            return
     run = _waiting(flow, loaded, task_run_id)
     task = flow.by_id[run.task_id]
     assert isinstance(task, Approval)

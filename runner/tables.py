@@ -88,6 +88,11 @@ class ExecutionRow(SQLModel, table=True):
     original_created_at: datetime | None = Field(default=None, sa_column=Column(Instant))
     breakpoints: Any = Field(default=None, sa_column=Column(Json))
     loop_run: Any = Field(default=None, sa_column=Column(Json))
+    """Of an iteration of a Loop: ``{taskId, taskRunId, index, key?, value, parents}``."""
+    loop_index: int | None = None
+    """The same index, to sort by."""
+    iterations: int | None = None
+    """Iterations that Loops have made below this execution: they count as its task runs."""
     commit: str | None = None
     source: str | None = None
     recoveries: int = 0
@@ -155,33 +160,57 @@ class IterationRow(SQLModel, table=True):
     task_run_id: str = Field(primary_key=True)
     position: int = Field(primary_key=True)
     value: str = Field(sa_type=Text)
+    key: str | None = Field(default=None, sa_type=Text)
+    """Of a map that a Loop goes through."""
 
 
 class BatchSetRow(SQLModel, table=True):
-    """The child executions of one ForEachItem, counted by how they ended: no end has to look at the others."""
+    """The child executions of one ForEachItem or Loop, counted by how they ended: no end has to look at the others."""
 
     __tablename__ = "batch_set"
     task_run_id: str = Field(primary_key=True)
     epoch: int
     """Assignment of the task run that these batches belong to."""
+    loop: bool = False
+    """Of a Loop; the columns from ``started`` on are for these only."""
     total: int
     success: int = 0
     warning: int = 0
     failed: int = 0
     killed: int = 0
     cancelled: int = 0
+    started: int = 0
+    """Iterations that were created, the first ones of all values."""
+    paused: int = 0
+    again: int = 0
+    """Iterations that ended and wait to be restarted."""
+    halted: bool = False
+    """Nothing further starts: an iteration failed, ``breakWhen`` held, or the execution is about to end."""
+    stopped: bool = False
+    """The execution is about to end: it waits for the iterations that run, whatever has failed."""
+    stored: bool = False
+    """Outputs of iterations are kept in files (``fetchType``)."""
 
 
 class BatchRow(SQLModel, table=True):
-    """One batch of a ForEachItem and the execution it went to."""
+    """One batch of a ForEachItem, or value of a Loop, and the execution it went to."""
 
     __tablename__ = "batch"
-    __table_args__ = (Index("ix_batch_execution", "execution_id"),)
+    __table_args__ = (
+        Index("ix_batch_execution", "execution_id"),
+        partial_index(
+            "ix_batch_waiting",
+            "task_run_id",
+            "state",
+            sqlite="state IN ('PAUSED', 'RESTARTED')",
+            postgresql="state IN ('PAUSED', 'RESTARTED')",
+        ),
+    )
     task_run_id: str = Field(primary_key=True)
     position: int = Field(primary_key=True)
     execution_id: str
     state: str | None = None
-    """The end that was counted; None while it runs, RESTARTED while it is to be run again."""
+    """The end that was counted; None while it runs, RESTARTED while it is to be run again. A Loop's may be PAUSED."""
 
 
 class LogRow(SQLModel, table=True):

@@ -11,15 +11,15 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from namespaces.errors import CorruptRow
-from namespaces.flows.model import Flow, LoopUntil
+from namespaces.errors import CorruptRow, NotFound
+from namespaces.flows.model import Flow, Loop, LoopUntil
 from namespaces.store.base import Unreadable
 from namespaces.store.statements import Query
 from runner import rows
 from runner.engine.events import AnyEvent, Needs, Started, needs
 from runner.engine.states import State
 from runner.engine.values import Execution, TaskRun
-from runner.rows import execution_table, run_table
+from runner.rows import batch_table, execution_table, run_table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +103,16 @@ _LIVE_RUNS = Query(
 FlowOf = Callable[[Connection, str, str, int], Flow]
 
 
+def body(flow: Flow, loop_run: Mapping[str, Any] | None) -> Flow:
+    """What an execution runs of its flow: all of it, or as an iteration the lists of its Loop. Raises ``NotFound``."""
+    if loop_run is None:
+        return flow
+    found = flow.bodies.get(loop_run["taskId"])
+    if found is None:
+        raise NotFound(f"flow '{flow.namespace}.{flow.id}' has no Loop '{loop_run['taskId']}'")
+    return found
+
+
 def load(
     connection: Connection, execution_id: str, events: Iterable[AnyEvent], flow_of: FlowOf | None = None
 ) -> Loaded | None:
@@ -113,11 +123,13 @@ def load(
     row = ONE_EXECUTION.one_or_none(connection, k_id=execution_id)
     if row is None:
         return None
-    flow = flow_of(connection, row.namespace, row.flow_id, row.revision) if flow_of is not None else None
     # Values that nothing looks at are passed on as they are: an unreadable one must not wait for the first task.
-    for name in ("inputs", "variables", "outputs", "trigger"):
+    for name in ("inputs", "variables", "outputs", "trigger", "loop_run"):
         if isinstance(getattr(row, name), Unreadable):
             raise CorruptRow(f"execution '{execution_id}' cannot be read: '{name}' is no JSON")
+    flow = None
+    if flow_of is not None:
+        flow = body(flow_of(connection, row.namespace, row.flow_id, row.revision), row.loop_run)
     wanted: set[str] = set()
     widest = Needs.NOTHING
     for event in events:
@@ -166,12 +178,45 @@ def _loaded(row: Any, found: Iterable[Any]) -> Loaded:
 def waits_for_somebody(connection: Connection, execution_id: str, flow_of: FlowOf) -> bool:
     """Whether a PAUSED execution needs a person; between two rounds of a LoopUntil it goes on by itself."""
     row = ONE_EXECUTION.one_or_none(connection, k_id=execution_id)
-    flow = flow_of(connection, row.namespace, row.flow_id, row.revision)
-    query = sa.select(run_table.c.task_id).where(
+    if row is None:
+        return False
+    flow = body(flow_of(connection, row.namespace, row.flow_id, row.revision), row.loop_run)
+    query = sa.select(run_table.c.id, run_table.c.task_id).where(
         run_table.c.execution_id == execution_id, run_table.c.state == State.PAUSED.value
     )
-    paused = connection.execute(query).scalars().all()
-    return not paused or not all(isinstance(flow.by_id.get(task_id), LoopUntil) for task_id in paused)
+    paused = connection.execute(query).all()
+    for run in paused:
+        match flow.by_id.get(run.task_id):
+            case LoopUntil():
+                pass
+            case Loop():
+                below = paused_iterations(connection, run.id)
+                if any(waits_for_somebody(connection, one, flow_of) for one in below):
+                    return True
+            case _:
+                return True
+    return not paused
+
+
+def paused_iterations(connection: Connection, loop_run_id: str, limit: int = 100) -> list[str]:
+    """Executions of a Loop's PAUSED iterations, in order of their values."""
+    query = (
+        sa.select(batch_table.c.execution_id)
+        .where(batch_table.c.task_run_id == loop_run_id, batch_table.c.state == State.PAUSED.value)
+        .order_by(batch_table.c.position)
+        .limit(limit)
+    )
+    return list(connection.execute(query).scalars())
+
+
+def paused_iteration(connection: Connection, flow: Flow, loaded: Loaded, loop_run_id: str | None = None) -> str | None:
+    """The first PAUSED iteration of a Loop that waits in this execution, of any or of this task run."""
+    for run in loaded.value.runs.values():
+        waits = run.state is State.PAUSED and isinstance(flow.by_id.get(run.task_id), Loop)
+        if waits and loop_run_id in (None, run.id):
+            for found in paused_iterations(connection, run.id, limit=1):
+                return found
+    return None
 
 
 def _untouched(row: Any) -> bool:

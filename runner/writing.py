@@ -100,7 +100,7 @@ def write_new(tx: Connection, values: Mapping[str, Any], change: Change, *, now:
 def _write_rest(tx: Connection, change: Change, now: datetime) -> list[Message]:
     """All of the change but the execution's own row."""
     for drop in change.dropped:
-        _drop(tx, drop)
+        _drop(tx, change.after.id, drop)
     _insert_runs(tx, change)
     _update_runs(tx, change)
     if change.after.labels != change.before.labels:
@@ -282,13 +282,32 @@ def _outputs(change: Change, run: TaskRun) -> dict[str, Any]:
     return {"outputs": kept, "outputs_uri": uri}
 
 
-def _drop(tx: Connection, drop: DropRuns) -> None:
+def count_iterations(tx: Connection, execution_id: str, more: int) -> int:
+    """Add to the iterations of Loops below the main execution, however deep ``execution_id`` stands; the new number."""
+    columns = (execution_table.c.kind, execution_table.c.trigger_execution_id)
+    while (
+        row := tx.execute(sa.select(*columns).where(execution_table.c.id == execution_id)).one_or_none()
+    ) is not None:
+        if row.kind != "LOOP":
+            break
+        execution_id = row.trigger_execution_id
+    total = sa.func.coalesce(execution_table.c.iterations, 0) + more
+    changed = sa.update(execution_table).where(execution_table.c.id == execution_id).values(iterations=total)
+    return int(tx.execute(changed.returning(execution_table.c.iterations)).scalar() or 0)
+
+
+def _drop(tx: Connection, execution_id: str, drop: DropRuns) -> None:
     roots: list[str] = list(drop.task_run_ids)
     if drop.children_of is not None:
         roots.extend(tx.execute(sa.select(run_table.c.id).where(run_table.c.parent_id == drop.children_of)).scalars())
     doomed = [*roots, *view.descendants(tx, roots)]
     for start in range(0, len(doomed), 400):
         part = doomed[start : start + 400]
+        loops = sa.select(sa.func.sum(batch_set_table.c.total)).where(
+            batch_set_table.c.task_run_id.in_(part), batch_set_table.c.loop.is_(True)
+        )
+        if gone := tx.execute(loops).scalar():
+            count_iterations(tx, execution_id, -int(gone))
         for table in (iteration_table, batch_table, batch_set_table):
             tx.execute(sa.delete(table).where(table.c.task_run_id.in_(part)))
         tx.execute(sa.delete(run_table).where(run_table.c.id.in_(part)))

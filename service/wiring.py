@@ -150,8 +150,10 @@ class Lanner:
 
     def _listens(self, facts: Facts, value: Execution, state: State) -> bool:
         """Whether anybody wants to hear of this state: no row in the outbox for nobody."""
-        if facts.parent_run_id is not None and facts.kind != "LOOP" and (state.terminal or state in FOLLOWED):
-            return True
+        if facts.parent_run_id is not None and (state.terminal or state in FOLLOWED):
+            # Of ten thousand iterations nobody needs to hear that they began, only that they go on after a pause.
+            begins = state is State.RUNNING and all(past is not State.PAUSED for past, _ in value.history)
+            return not (facts.kind == "LOOP" and begins)
         return self.triggers.listens(facts, state)
 
     def start(self) -> None:

@@ -6,7 +6,7 @@ Built only by ``namespaces.flows.parse``; property values stay as written (expre
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 from typing import Any
@@ -281,6 +281,8 @@ Flowable = (
     | Loop
     | Approval
 )
+Executable = Subflow | Batches | Loop
+"""Tasks that start other executions and wait for them: to the engine they are leaves."""
 Task = Runnable | Flowable | Subflow | ForEachItem | Batches | WorkingDirectory
 
 
@@ -337,6 +339,8 @@ class Flow:
     language_reason: str = ""
     written: Values = field(default_factory=dict)
     """The document as written, plain values, for the API's JSON."""
+    whole: Flow | None = field(default=None, repr=False, compare=False)
+    """Of the body of a Loop, the flow it stands in."""
 
     @property
     def branches(self) -> Mapping[str, tuple[Task, ...]]:
@@ -345,6 +349,33 @@ class Flow:
             "errors": self.errors,
             "finally": self.finally_,
             "afterExecution": self.after_execution,
+        }
+
+    @cached_property
+    def bodies(self) -> Mapping[str, Flow]:
+        """What an iteration runs, by the id of its Loop: a flow of the Loop's own lists and outputs.
+
+        What concerns a whole run (triggers, concurrency, SLA, ``afterExecution`` …) is left out (``flows.md`` 4.16).
+        """
+        return {
+            task.id: replace(
+                self,
+                tasks=task.tasks,
+                errors=task.errors,
+                finally_=task.finally_,
+                outputs=task.outputs,
+                retry=task.retry or self.retry,
+                after_execution=(),
+                triggers=(),
+                listeners=(),
+                concurrency=None,
+                sla=(),
+                checks=(),
+                quotas=(),
+                whole=self,
+            )
+            for task in self.by_id.values()
+            if isinstance(task, Loop)
         }
 
     @cached_property

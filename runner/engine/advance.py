@@ -21,6 +21,7 @@ from runner.engine.events import (
     BlockFinished,
     Broken,
     ForceRun,
+    IterationsChanged,
     Kill,
     Needs,
     Pause,
@@ -97,6 +98,8 @@ def _handle(d: Draft, event: AnyEvent) -> str:
             return attempts.subflow_changed(d, event)
         case BatchesChanged():
             return attempts.batches_changed(d, event)
+        case IterationsChanged():
+            return attempts.iterations_changed(d, event)
         case Kill():
             return lifecycle.kill(d, event)
         case Pause():
@@ -141,6 +144,7 @@ def _named_run(event: AnyEvent) -> str | None:
             | SubflowStarted()
             | SubflowChanged()
             | BatchesChanged()
+            | IterationsChanged()
             | TaskRunMarked()
             | TimerFired()
             | Resume()

@@ -7,7 +7,16 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from namespaces.flows.model import Batches, RetryBehavior, Runnable, Subflow, TaskBase, WorkingDirectory
+from namespaces.flows.model import (
+    Batches,
+    Executable,
+    Loop,
+    RetryBehavior,
+    Runnable,
+    Subflow,
+    TaskBase,
+    WorkingDirectory,
+)
 from runner.engine import deferral, retries
 from runner.engine.draft import Draft
 from runner.engine.effects import Dispatch, KillChildren, Log, StartTimer
@@ -16,6 +25,7 @@ from runner.engine.events import (
     AttemptFinished,
     AttemptStarted,
     BatchesChanged,
+    IterationsChanged,
     SubflowChanged,
     SubflowStarted,
     TimerFired,
@@ -23,7 +33,7 @@ from runner.engine.events import (
     Update,
     WorkerLost,
 )
-from runner.engine.outcomes import ATTEMPT_ENDS, of_attempt, of_batches, of_child_execution, with_flags
+from runner.engine.outcomes import ATTEMPT_ENDS, of_attempt, of_batches, of_child_execution, of_iterations, with_flags
 from runner.engine.progress import enter
 from runner.engine.sla import merged
 from runner.engine.states import State
@@ -31,7 +41,7 @@ from runner.engine.values import Attempt, TaskRun
 
 NOT_BEGUN = frozenset({State.CREATED, State.SUBMITTED, State.RESTARTED})
 _LIVE = NOT_BEGUN | {State.RUNNING, State.PAUSED}
-_LEAVES = (Runnable, WorkingDirectory, Subflow, Batches)
+_LEAVES = (Runnable, WorkingDirectory, Executable)
 
 
 def refusal(d: Draft, run: TaskRun, epoch: int, states: frozenset[State] = _LIVE) -> str:
@@ -107,6 +117,7 @@ def conclude_try(
         and retry
         and source is not None
         and not d.ending
+        and not isinstance(d.task(run), Loop)  # it has one attempt, its children have their own
         and _again(d, run, source, outputs, error)
     ):
         return
@@ -164,7 +175,7 @@ def lost(d: Draft, event: WorkerLost) -> str:
     task = d.task(run)
     if reason := refusal(d, run, event.epoch):
         return reason
-    if isinstance(task, Subflow | Batches):
+    if isinstance(task, Executable):
         return "a task that waits for executions has no worker"
     if d.ending:
         state = early_end(d, run, State.KILLED)
@@ -269,4 +280,32 @@ def batches_changed(d: Draft, event: BatchesChanged) -> str:
         state = early_end(d, run, of_batches(task, event.ended))
         run = record(d, run, state, None, {})
         conclude_try(d, run, state, outputs, None)
+    return ""
+
+
+def iterations_changed(d: Draft, event: IterationsChanged) -> str:
+    run = d.run(event.task_run_id)
+    task = d.task(run)
+    if not isinstance(task, Loop):
+        return f"task {run.task_id} has no iterations"
+    if reason := refusal(d, run, event.epoch):
+        return reason
+    if run.state in NOT_BEGUN:
+        run = _begin_attempt(d, run, d.at, {})
+    outputs = {
+        "iterationCount": event.total,
+        "runningIterations": event.running,
+        "terminatedIterations": {state.value: n for state, n in event.ended.items() if n},
+        **(event.outputs or {}),
+    }
+    run = d.put(replace(run, outputs=outputs))
+    if event.done:
+        state = of_iterations(task, event.ended)
+        if d.ending is State.KILLED and event.ended.get(State.KILLED):
+            state = State.KILLED
+        state = early_end(d, run, state)
+        run = record(d, run, state, None, {})
+        conclude_try(d, run, state, outputs, None)
+    elif run.state is not (shown := State.PAUSED if event.paused else State.RUNNING):
+        d.turn(run, shown)
     return ""

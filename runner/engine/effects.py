@@ -73,6 +73,24 @@ class StartBatches:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StartIterations:
+    """Start the iterations of a Loop; ``again``: restart those that did not end well, then start the missing ones."""
+
+    task_run_id: str
+    epoch: int
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopIterations:
+    """Start no further iteration of this Loop; ``kill`` those that run (``cascade``: with their subflows)."""
+
+    task_run_id: str
+    kill: bool
+    cascade: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartTimer:
     """Give back a ``TimerFired`` at ``due`` (plus up to ``spread``, drawn by the shell).
 
@@ -163,6 +181,8 @@ Act = (
     | StartSubflow
     | RestartSubflow
     | StartBatches
+    | StartIterations
+    | StopIterations
     | StartTimer
     | KillAttempt
     | KillChildren

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from namespaces.flows.model import Batches, Runnable, Subflow, WorkingDirectory
+from namespaces.flows.model import Batches, Loop, Runnable, Subflow, WorkingDirectory
 from runner.engine.draft import Draft
-from runner.engine.effects import KillAttempt
+from runner.engine.effects import KillAttempt, StopIterations
 from runner.engine.outcomes import with_flags
 from runner.engine.states import State
 from runner.engine.values import TaskRun
@@ -53,6 +53,9 @@ def stop(d: Draft, ending: State, *, kill: bool, cascade: bool = False, blame_la
         elif run.state in (State.RUNNING, State.PAUSED) and isinstance(task, Subflow | Batches):
             if kill and not cascade:
                 end_run(d, run, early_end(d, run, State.KILLED))
+        elif run.state in (State.RUNNING, State.PAUSED) and isinstance(task, Loop):
+            # Iterations are part of the execution: they end with it, and it waits for them.
+            d.act(StopIterations(task_run_id=run.id, kill=kill, cascade=cascade))
         else:
             # The epoch rises so that a dispatch under way is refused: nothing new may start.
             state = early_end(d, run, State.KILLED) if kill else ending

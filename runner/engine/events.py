@@ -156,6 +156,23 @@ class BatchesChanged(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IterationsChanged(Event):
+    """How far the iterations of a Loop are: ``total`` values, ``running`` (``paused`` of them wait), ended by state.
+
+    The first one begins the attempt, the one with ``done`` ends it; ``outputs`` are then the declared ones.
+    """
+
+    task_run_id: str
+    epoch: int
+    total: int
+    running: int = 0
+    paused: int = 0
+    ended: Mapping[State, int] = field(default_factory=dict)
+    done: bool = False
+    outputs: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChildResult:
     """How one child of a WorkingDirectory ended, flags and retries already applied by the worker.
 
@@ -259,6 +276,7 @@ AnyEvent = (
     | SubflowStarted
     | SubflowChanged
     | BatchesChanged
+    | IterationsChanged
     | Kill
     | Pause
     | Resume

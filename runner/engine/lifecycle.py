@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from namespaces.flows.model import Approval, Runnable, WorkingDirectory
+from namespaces.flows.model import Approval, Loop, Runnable, WorkingDirectory
 from namespaces.flows.model import Pause as PauseTask
 from runner.engine import sla
 from runner.engine.draft import BEFORE_THE_GATE, Draft
-from runner.engine.effects import KillAttempt, KillChildren, Log, Release
+from runner.engine.effects import KillAttempt, KillChildren, Log, Release, StopIterations
 from runner.engine.endings import close_attempts, stop
 from runner.engine.events import Broken, ForceRun, Kill, Pause, Queued, Refused, Resume, Reviewed, Started, TimerFired
 from runner.engine.flowable import approval, loopuntil, pause
@@ -174,6 +174,8 @@ def broken(d: Draft, event: Broken) -> str:
     for run in live:
         if run.state is State.RUNNING and isinstance(d.task_or_none(run), Runnable | WorkingDirectory | None):
             d.act(KillAttempt(task_run_id=run.id, epoch=run.epoch))
+        elif isinstance(d.task_or_none(run), Loop):
+            d.act(StopIterations(task_run_id=run.id, kill=True))
         state = State.FAILED if run is live[-1] else State.KILLED
         run = close_attempts(run, state, d)
         d.turn(run, state, epoch=run.epoch + 1, error=event.reason if state is State.FAILED else run.error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from namespaces.flows.model import AllowFailure, Batches, Retry, Subflow, TaskBase
+from namespaces.flows.model import AllowFailure, Batches, Loop, Retry, Subflow, TaskBase
 from runner.engine.states import State
 
 ATTEMPT_ENDS = frozenset({State.SUCCESS, State.WARNING, State.FAILED, State.KILLED, State.SKIPPED, State.CANCELLED})
@@ -42,6 +42,16 @@ def of_batches(task: Batches, ended: Mapping[State, int]) -> State:
         for state in (State.FAILED, State.KILLED, State.WARNING):
             if ended.get(state):
                 return state
+    return State.SUCCESS
+
+
+def of_iterations(task: Loop, ended: Mapping[State, int]) -> State:
+    """What the ends of its iterations mean for a Loop, before flags; CANCELLED ones never fail it."""
+    if task.transmit_failed:
+        if ended.get(State.FAILED) or ended.get(State.KILLED):
+            return State.FAILED
+        if ended.get(State.WARNING):
+            return State.WARNING
     return State.SUCCESS
 
 

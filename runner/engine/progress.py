@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from namespaces.flows.model import Batches, Runnable, Subflow, WorkingDirectory
+from namespaces.flows.model import Executable, Runnable, WorkingDirectory
 from runner.engine.deferral import handler_ended
 from runner.engine.draft import BEFORE_THE_GATE, Draft
 from runner.engine.effects import CreateRetry, Dispatch, Question, Release
-from runner.engine.endings import end_run, fail
+from runner.engine.endings import end_run
 from runner.engine.flowable.families import FAMILIES
 from runner.engine.flowable.family import next_of_list
 from runner.engine.lists import SIDE_LISTS
@@ -54,18 +54,15 @@ def _begin(d: Draft, run_id: str | None) -> None:
 def enter(d: Draft, run: TaskRun) -> None:
     """Really begin a task run whose ``runIf`` holds. Doing so twice gives the same dispatch."""
     task = d.task(run)
-    family = FAMILIES.get(type(task))
     if isinstance(task, Runnable | WorkingDirectory):
         run = d.put(replace(run, epoch=max(run.epoch, 1)))
         d.act(Dispatch(task_run_id=run.id, epoch=run.epoch))
-    elif isinstance(task, Subflow | Batches):
+    elif isinstance(task, Executable):
         run = d.put(replace(run, epoch=max(run.epoch, 1)))
         d.act(of_child(task, run))
-    elif family is None:
-        fail(d, run, f"The task type {task.type} cannot be run by this version")
     else:
         run = d.turn(run, State.RUNNING, error=None)
-        family.open(d, run, task)
+        FAMILIES[type(task)].open(d, run, task)
 
 
 def _ended(d: Draft, run_id: str | None) -> None:

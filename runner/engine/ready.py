@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from namespaces.flows.model import Batches, Flow, Runnable, Subflow, WorkingDirectory
+from namespaces.flows.model import Batches, Executable, Flow, Loop, Runnable, Subflow, WorkingDirectory
 from runner.engine.draft import BEFORE_THE_GATE
-from runner.engine.effects import Dispatch, RestartSubflow, StartBatches, StartSubflow
+from runner.engine.effects import Dispatch, RestartSubflow, StartBatches, StartIterations, StartSubflow
 from runner.engine.states import State
 from runner.engine.values import Execution, TaskRun
 
 _WAITING = frozenset({State.CREATED, State.SUBMITTED, State.RESTARTED})
 
-StartChild = StartSubflow | RestartSubflow | StartBatches
+StartChild = StartSubflow | RestartSubflow | StartBatches | StartIterations
 Waiting = Dispatch | StartChild
 
 
@@ -47,15 +47,18 @@ def _waiting(flow: Flow, run: TaskRun) -> Waiting | None:
     match flow.by_id.get(run.task_id):
         case Runnable() | WorkingDirectory():
             return Dispatch(task_run_id=run.id, epoch=run.epoch)
-        case Subflow() | Batches() as task:
+        case Subflow() | Batches() | Loop() as task:
             return of_child(task, run)
         case _:
             return None
 
 
-def of_child(task: Subflow | Batches, run: TaskRun) -> StartChild:
+def of_child(task: Executable, run: TaskRun) -> StartChild:
     """How the child executions of a task run begin, now that its turn has come."""
     known = run.outputs or {}
+    if isinstance(task, Loop):
+        restarted = run.state is State.RESTARTED and "iterationCount" in known
+        return StartIterations(task_run_id=run.id, epoch=run.epoch, again=restarted)
     again = run.state is State.RESTARTED and task.restart_behavior == "RETRY_FAILED"
     if isinstance(task, Batches):
         return StartBatches(task_run_id=run.id, epoch=run.epoch, again=again and "numberOfBatches" in known)

@@ -10,17 +10,17 @@ from collections.abc import Iterable
 
 from namespaces.flows.model import (
     Approval,
-    Batches,
     Dag,
     EachParallel,
+    Executable,
     ForEach,
+    Loop,
     LoopUntil,
     Runnable,
-    Subflow,
     WorkingDirectory,
 )
 from runner.engine.draft import Draft, Progress
-from runner.engine.effects import KillAttempt
+from runner.engine.effects import KillAttempt, StopIterations
 from runner.engine.flowable import dag
 from runner.engine.lists import late_order
 from runner.engine.outcomes import STOPPING
@@ -58,13 +58,15 @@ def remove(d: Draft, runs: Iterable[TaskRun]) -> None:
         if not run.state.terminal:
             if run.state is State.RUNNING and isinstance(d.task(run), Runnable | WorkingDirectory):
                 d.act(KillAttempt(task_run_id=run.id, epoch=run.epoch))
+            elif isinstance(d.task(run), Loop):
+                d.act(StopIterations(task_run_id=run.id, kill=True))
             d.turn(run, State.KILLED)
     d.drop(gone)
 
 
 def renew(d: Draft, run: TaskRun, state: State = State.RESTARTED) -> None:
     """Let a task run begin anew; its children must be gone. What waits for executions remembers them."""
-    outputs = run.outputs if isinstance(d.task(run), Subflow | Batches) else None
+    outputs = run.outputs if isinstance(d.task(run), Executable) else None
     d.turn(run, state, epoch=run.epoch + 1, outputs=outputs, error=None)
     if d.is_open(run):
         d.close_scope(run.id)

@@ -8,19 +8,18 @@ from datetime import datetime
 
 from namespaces.errors import Conflict, NotFound
 from namespaces.flows.model import (
-    Batches,
     Dag,
     EachParallel,
+    Executable,
     Flow,
     ForEach,
     Parallel,
     Runnable,
-    Subflow,
     WorkingDirectory,
 )
 from namespaces.ids import derived_id
 from runner.engine.draft import Draft
-from runner.engine.effects import Act, DropRuns, KillAttempt, StoreValues
+from runner.engine.effects import Act, DropRuns, KillAttempt, StopIterations, StoreValues
 from runner.engine.events import Restart
 from runner.engine.lists import LATE_LISTS, late_order
 from runner.engine.outcomes import STOPPING
@@ -31,7 +30,7 @@ from runner.engine.sla import merged
 from runner.engine.states import State
 from runner.engine.values import Execution, TaskRun
 
-LEAVES = (Runnable, Subflow, Batches, WorkingDirectory)
+LEAVES = (Runnable, Executable, WorkingDirectory)
 
 Replayed = tuple[Execution, tuple[TaskRun, ...], tuple[Act, ...]]
 """The new execution (a full view), its task runs in order of creation, and what is to be carried out with it."""
@@ -90,7 +89,7 @@ def restart_as(flow: Flow, old: Execution, new_id: str, at: datetime) -> Replaye
         return None
     settle(d)
     for run in d.live():
-        if isinstance(d.task(run), Subflow | Batches):
+        if isinstance(d.task(run), Executable):
             d.put(replace(run, outputs=None))  # the child of the old execution stays with it
     return _result(d, names)
 
@@ -223,6 +222,6 @@ def _result(d: Draft, names: Mapping[str, str]) -> Replayed:
         if waits and d.scope(run.id).next < d.scope(run.id).size * max(1, len(d.flow.enabled(run.task_id, "tasks"))):
             acts.append(StoreValues(task_run_id=run.id, values=(), copy_of=olds[run.id]))
     step = d.step()
-    acts = [*(act for act in step.acts if not isinstance(act, DropRuns | KillAttempt)), *acts]
+    acts = [*(act for act in step.acts if not isinstance(act, DropRuns | KillAttempt | StopIterations)), *acts]
     runs = tuple(sorted(step.execution.runs.values(), key=lambda run: run.sequence))
     return step.execution, runs, tuple(acts)

@@ -5,9 +5,9 @@ Both leave the execution RESTARTED; it goes on when it has passed the gate again
 
 from __future__ import annotations
 
-from namespaces.flows.model import WorkingDirectory
+from namespaces.flows.model import Loop, WorkingDirectory
 from runner.engine.draft import Draft
-from runner.engine.effects import DropRuns, KillAttempt
+from runner.engine.effects import DropRuns, KillAttempt, StopIterations
 from runner.engine.endings import end_run
 from runner.engine.events import Restart, TaskRunMarked
 from runner.engine.lifecycle import after_hold
@@ -131,6 +131,8 @@ def _mark_paused(d: Draft, run: TaskRun, state: State) -> str:
             if child.state is State.RUNNING:
                 d.act(KillAttempt(task_run_id=child.id, epoch=child.epoch))
             d.turn(child, state, epoch=child.epoch + 1)
+    if isinstance(d.task(run), Loop):
+        d.act(StopIterations(task_run_id=run.id, kill=True))
     if d.is_open(run):
         d.scope(run.id).active = 0
     end_run(d, run, state, epoch=run.epoch + 1)

@@ -37,17 +37,31 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("batch", schema=None) as batch_op:
         batch_op.create_index("ix_batch_execution", ["execution_id"], unique=False)
+        batch_op.create_index(
+            "ix_batch_waiting",
+            ["task_run_id", "state"],
+            unique=False,
+            sqlite_where=sa.text("state IN ('PAUSED', 'RESTARTED')"),
+            postgresql_where=sa.text("state IN ('PAUSED', 'RESTARTED')"),
+        )
 
     op.create_table(
         "batch_set",
         sa.Column("task_run_id", sa.String(), nullable=False),
         sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("loop", sa.Boolean(), nullable=False),
         sa.Column("total", sa.Integer(), nullable=False),
         sa.Column("success", sa.Integer(), nullable=False),
         sa.Column("warning", sa.Integer(), nullable=False),
         sa.Column("failed", sa.Integer(), nullable=False),
         sa.Column("killed", sa.Integer(), nullable=False),
         sa.Column("cancelled", sa.Integer(), nullable=False),
+        sa.Column("started", sa.Integer(), nullable=False),
+        sa.Column("paused", sa.Integer(), nullable=False),
+        sa.Column("again", sa.Integer(), nullable=False),
+        sa.Column("halted", sa.Boolean(), nullable=False),
+        sa.Column("stopped", sa.Boolean(), nullable=False),
+        sa.Column("stored", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("task_run_id", name=op.f("pk_batch_set")),
     )
     op.create_table(
@@ -96,6 +110,8 @@ def upgrade() -> None:
         sa.Column("original_created_at", sa.BigInteger(), nullable=True),
         sa.Column("breakpoints", sa.Text(), nullable=True),
         sa.Column("loop_run", sa.Text(), nullable=True),
+        sa.Column("loop_index", sa.Integer(), nullable=True),
+        sa.Column("iterations", sa.Integer(), nullable=True),
         sa.Column("commit", sa.String(), nullable=True),
         sa.Column("source", sa.String(), nullable=True),
         sa.Column("recoveries", sa.Integer(), nullable=False),
@@ -321,6 +337,7 @@ def upgrade() -> None:
         sa.Column("task_run_id", sa.String(), nullable=False),
         sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("task_run_id", "position", name=op.f("pk_iteration_value")),
     )
     op.create_table(
@@ -793,6 +810,11 @@ def downgrade() -> None:
     op.drop_table("blob")
     op.drop_table("batch_set")
     with op.batch_alter_table("batch", schema=None) as batch_op:
+        batch_op.drop_index(
+            "ix_batch_waiting",
+            sqlite_where=sa.text("state IN ('PAUSED', 'RESTARTED')"),
+            postgresql_where=sa.text("state IN ('PAUSED', 'RESTARTED')"),
+        )
         batch_op.drop_index("ix_batch_execution")
 
     op.drop_table("batch")

@@ -14,6 +14,7 @@ from namespaces.flows.model import (
     FlowOutput,
     ForEach,
     If,
+    Loop,
     LoopUntil,
     Parallel,
     Pause,
@@ -67,6 +68,10 @@ def each(task_id: str, *tasks: Task, limit: int = 1, **more: Any) -> ForEach:
 
 def eachpar(task_id: str, *tasks: Task, **more: Any) -> EachParallel:
     return EachParallel(id=task_id, type="EachParallel", tasks=tasks, **more)
+
+
+def loop(task_id: str, *tasks: Task, **more: Any) -> Loop:
+    return Loop(id=task_id, type="Loop", tasks=tasks, **more)
 
 
 def until(task_id: str, *tasks: Task, **more: Any) -> LoopUntil:

@@ -9,15 +9,17 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from namespaces.flows.model import Approval, LoopUntil, Pause, Runnable, Subflow, WorkingDirectory
+from namespaces.flows.model import Approval, Loop, LoopUntil, Pause, Runnable, Subflow, WorkingDirectory
 from runner.engine.effects import (
     Dispatch,
     KillAttempt,
     KillChildren,
     Question,
     RestartSubflow,
+    StartIterations,
     StartSubflow,
     StartTimer,
+    StopIterations,
 )
 from runner.engine.events import (
     AnyEvent,
@@ -27,6 +29,7 @@ from runner.engine.events import (
     Broken,
     ChildResult,
     ForceRun,
+    IterationsChanged,
     Kill,
     Restart,
     Resume,
@@ -47,7 +50,7 @@ from runner.engine.transitions import EXECUTION, TASK_RUN
 from tests.runner.engine.shell import Shell, Trouble
 
 Key = tuple[str, int]
-LEAF = (Runnable, WorkingDirectory, Subflow)
+LEAF = (Runnable, WorkingDirectory, Subflow, Loop)
 REPEATABLE = (AttemptStarted, AttemptFinished, BlockFinished, TimerFired, SubflowStarted, SubflowChanged, Started)
 
 
@@ -81,6 +84,18 @@ def answers(salt: int) -> dict[Any, Any]:
 
 
 @dataclass
+class Going:
+    """The iterations of one Loop: how many there are, and how those that have ended did."""
+
+    total: int
+    ended: Counter[State] = field(default_factory=Counter)
+
+    @property
+    def left(self) -> int:
+        return max(0, self.total - self.ended.total())
+
+
+@dataclass
 class Chaos:
     """``wild`` lets people interfere: kills, pauses, restarts, lost workers, repeated and late reports."""
 
@@ -92,6 +107,8 @@ class Chaos:
     running: set[Key] = field(default_factory=set)
     children: dict[str, str] = field(default_factory=dict)
     """Child execution to the task run that waits for it."""
+    loops: dict[str, Going] = field(default_factory=dict)
+    """Iterations by the task run of their Loop."""
     sent: list[AnyEvent] = field(default_factory=list)
     reopened: bool = False
 
@@ -114,12 +131,14 @@ class Chaos:
 
     def work(self, choose: Any) -> bool:
         choices: list[Any] = [act for act in self.shell.pending if not isinstance(act, KillChildren)]
-        choices += sorted(self.running) + sorted(self.children)
+        choices += sorted(self.running) + sorted(self.children) + sorted(f"loop {run}" for run in self.loops)
         if not choices:
             return False
         chosen = choose(choices)
         if isinstance(chosen, tuple):
             self.finish(chosen)
+        elif isinstance(chosen, str) and chosen.startswith("loop "):
+            self.end_iteration(chosen.removeprefix("loop "))
         elif isinstance(chosen, str):
             self.end_child(chosen)
         else:
@@ -188,6 +207,14 @@ class Chaos:
                     child = act.execution_id if isinstance(act, RestartSubflow) else f"c{act.task_run_id}{act.epoch}"
                     self.children[child] = act.task_run_id
                     self.send(SubflowStarted(at=now, task_run_id=act.task_run_id, epoch=act.epoch, execution_id=child))
+            case StartIterations():
+                if run and run.epoch == act.epoch and not run.state.terminal:
+                    self.loops[run.id] = Going(digest(run.id) % 3 + 1)
+                    self.tell(run.id)
+            case StopIterations():
+                if going := self.loops.get(act.task_run_id):
+                    going.ended[State.KILLED if act.kill else State.SUCCESS] += 1
+                    self.tell(act.task_run_id, done=True)
             case StartTimer():
                 self.shell.now = max(now, act.due)
                 self.send(
@@ -224,6 +251,37 @@ class Chaos:
         if self.wild and self.random.random() < 0.03:
             update = Update(exit_state=self.random.choice([State.SUCCESS, State.FAILED, State.KILLED, State.CANCELLED]))
         self.send(AttemptFinished(at=now, task_run_id=key[0], epoch=key[1], state=state, update=update))
+
+    def end_iteration(self, run_id: str) -> None:
+        going = self.loops[run_id]
+        number = digest(run_id, going.ended.total()) if self.results else self.random.randrange(1000)
+        states = [State.SUCCESS, State.SUCCESS, State.FAILED, State.WARNING, State.CANCELLED]
+        if self.wild:
+            states.append(State.KILLED)
+            if self.random.random() < 0.2:
+                self.tell(run_id, paused=1)
+        going.ended[states[number % len(states)]] += 1
+        self.tell(run_id, done=not going.left)
+
+    def tell(self, run_id: str, *, done: bool = False, paused: int = 0) -> None:
+        """Report how far a Loop is; what an earlier assignment of its task run began is no longer heard."""
+        going = self.loops[run_id]
+        run = self.shell.execution.runs.get(run_id)
+        if done or run is None or run.state.terminal:
+            del self.loops[run_id]
+        if run is not None:
+            self.send(
+                IterationsChanged(
+                    at=self.shell.now,
+                    task_run_id=run_id,
+                    epoch=run.epoch,
+                    total=going.total,
+                    running=going.left,
+                    paused=paused,
+                    ended=dict(going.ended),
+                    done=done,
+                )
+            )
 
     def end_child(self, child: str) -> None:
         run_id = self.children[child]
@@ -349,7 +407,8 @@ class Chaos:
         assert not ready_now & alive
         awaited = set(self.running)
         for act in self.shell.pending:
-            if isinstance(act, Dispatch | StartSubflow | RestartSubflow | StartTimer) and act.task_run_id:
+            starts = isinstance(act, Dispatch | StartSubflow | RestartSubflow | StartIterations | StartTimer)
+            if starts and act.task_run_id:
                 awaited.add((act.task_run_id, act.epoch))
         held = execution.scope.extra.get("manual") or execution.scope.extra.get("holding")
         live = [run for run in execution.runs.values() if not run.state.terminal]
@@ -364,6 +423,8 @@ class Chaos:
                 assert (run.id, run.epoch) in awaited, f"{run.task_id} has no timer"
             elif run.state in (State.RUNNING, State.PAUSED) and isinstance(task, Subflow):
                 assert run.id in self.children.values(), f"{run.task_id} has no child"
+            elif run.state in (State.RUNNING, State.PAUSED) and isinstance(task, Loop):
+                assert run.id in self.loops, f"{run.task_id} has no iterations"
             elif run.state is State.RETRYING and self.waits_for_handler(run):
                 continue
             elif not (held and run.state is State.CREATED):

@@ -25,8 +25,10 @@ from runner.engine.effects import (
     Question,
     Release,
     RestartSubflow,
+    StartIterations,
     StartSubflow,
     StartTimer,
+    StopIterations,
     StoreValues,
 )
 from runner.engine.events import (
@@ -34,6 +36,7 @@ from runner.engine.events import (
     AnyEvent,
     AttemptFinished,
     AttemptStarted,
+    IterationsChanged,
     Kill,
     Needs,
     Resume,
@@ -198,6 +201,8 @@ class Shell:
         match act:
             case Dispatch() | StartSubflow() | RestartSubflow() | StartTimer() | KillAttempt() | KillChildren():
                 self.pending.append(act)
+            case StartIterations() | StopIterations():
+                self.pending.append(act)
             case StoreValues() | Announce() | Release() | Log() | CreateRetry() | DropRuns():
                 pass
 
@@ -242,6 +247,16 @@ class Shell:
         if state is not None:
             self.send(SubflowChanged(at=self.now, task_run_id=act.task_run_id, execution_id=child, state=state, **more))
 
+    def iterate(self, task_id: str, **changed: Any) -> Step:
+        """The pending start of a Loop is carried out, or its iterations have moved."""
+        for act in self.pending:
+            if isinstance(act, StartIterations) and self.execution.runs[act.task_run_id].task_id == task_id:
+                self.pending.remove(act)
+                break
+        run = self.run(task_id)
+        changed.setdefault("total", 3)
+        return self.send(IterationsChanged(at=self.now, task_run_id=run.id, epoch=run.epoch, **changed))
+
     def fire(self, kind: TimerKind) -> Step:
         """Let the earliest timer of a kind fire, at its date."""
         timer = min((a for a in self.pending if isinstance(a, StartTimer) and a.kind == kind), key=lambda a: a.due)
@@ -272,6 +287,12 @@ class Shell:
                 self.send(SubflowStarted(at=self.now, task_run_id=act.task_run_id, epoch=act.epoch, execution_id=child))
                 state = results.get(run.task_id, State.SUCCESS)
                 self.send(SubflowChanged(at=self.now, task_run_id=act.task_run_id, execution_id=child, state=state))
+            case StartIterations():
+                run = self.execution.runs[act.task_run_id]
+                end = {results.get(run.task_id, State.SUCCESS): 2}
+                self.send(
+                    IterationsChanged(at=self.now, task_run_id=run.id, epoch=act.epoch, total=2, ended=end, done=True)
+                )
             case StartTimer():
                 self.now = max(self.now, act.due)
                 kind = TimerKind(act.kind)

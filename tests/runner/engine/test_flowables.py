@@ -6,7 +6,6 @@ from datetime import timedelta
 
 import pytest
 
-from namespaces.flows.model import Loop
 from runner.engine.effects import DropRuns, Log, Question, StoreValues
 from runner.engine.events import BlockFinished, ChildResult, TimerKind
 from runner.engine.naming import task_run_id
@@ -378,12 +377,3 @@ def test_a_block_that_cannot_be_prepared_fails_without_children():
 
     assert shell.states() == {"w": "FAILED"}
     assert shell.run("w").error == "no such file"
-
-
-@pytest.mark.parametrize("kind", [Loop])
-def test_a_task_type_that_cannot_be_run_yet_fails_with_its_name(kind):
-    shell = Shell(flow(kind(id="x", type="core.flow.Future"), errors=ts("e"))).start().run_all()
-
-    assert shell.run("x").error == "The task type core.flow.Future cannot be run by this version"
-    assert shell.order() == ["x", "e"]
-    assert shell.state is FAILED

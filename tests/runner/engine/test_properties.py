@@ -20,6 +20,7 @@ from tests.runner.engine.build import (
     eachpar,
     flow,
     if_,
+    loop,
     new_execution,
     output,
     par,
@@ -109,6 +110,8 @@ def flows(draw: Any, *, calm: bool = False) -> Flow:
                 return each(name(), *children, limit=draw(LIMITS), **more)
             case "eachpar":
                 return eachpar(name(), *children, concurrent=draw(LIMITS), **more)
+            case "loop":
+                return loop(name(), *children, transmit_failed=draw(st.booleans()), **more)
             case "until":
                 return until(
                     name(), *children, max_iterations=3, fail_on_max_reached=draw(st.booleans()),
@@ -138,7 +141,7 @@ def flows(draw: Any, *, calm: bool = False) -> Flow:
 
 
 LEAVES = ["task", "task", "task", "sub"]
-NODES = ["seq", "par", "each", "if", "dag", "switch", "eachpar", "until", "allow", "wd", "pause"]
+NODES = ["seq", "par", "each", "if", "dag", "switch", "eachpar", "until", "allow", "wd", "pause", "loop"]
 
 pauses = st.sampled_from([(None, None), (2, None), (None, 2)])
 behaviors = st.sampled_from(["RESUME", "WARN", "FAIL", "CANCEL"])
