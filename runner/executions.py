@@ -226,7 +226,7 @@ class Executions:
         if loaded.value.state is not State.PAUSED:
             raise Conflict(f"execution is not paused but {loaded.value.state}", code="not_paused")
         flow = self.flow_of(loaded)
-        paused = self._paused(flow, loaded, task_run_id)
+        paused = view.paused_task(flow, loaded, task_run_id)
         if paused is None:
             iteration = self.database.read(lambda c: view.paused_iteration(c, flow, loaded, task_run_id))
             if iteration is not None:
@@ -265,17 +265,6 @@ class Executions:
         reviewing.review(
             self, execution_id, decision=decision, task_run_id=task_run_id, comment=comment, inputs=inputs or {}, by=by
         )
-
-    @staticmethod
-    def _paused(flow: Flow, loaded: view.Loaded, task_run_id: str | None) -> Any:
-        runs = [
-            run
-            for run in loaded.value.runs.values()
-            if run.state is State.PAUSED
-            and isinstance(flow.by_id.get(run.task_id), Pause)
-            and (task_run_id is None or run.id == task_run_id)
-        ]
-        return runs[0] if runs else None
 
     def restart(self, execution_id: str, *, revision: int | None = None) -> str:
         """Run again what failed, was killed or is paused; returns the id of the execution that goes on.

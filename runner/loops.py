@@ -7,7 +7,6 @@ by its row. The cost of an end does not depend on how many iterations there are.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -27,6 +26,7 @@ from runner.engine.events import AttemptStarted, IterationsChanged, Queued
 from runner.engine.states import State
 from runner.engine.values import TaskRun
 from runner.executions import Executions, killable
+from runner.loopcounts import SHARED, Counts, Known, counts_of, fails, find, moved
 from runner.loopvalues import Value, lines_of, loop_values
 from runner.rendering import Place
 from runner.rows import batch_set_table, batch_table, execution_table, iteration_table, run_table
@@ -35,91 +35,6 @@ VALUES_CHUNK = 1_000
 """Values written in one transaction."""
 RESTARTED_FROM = (State.FAILED, State.KILLED, State.CANCELLED, State.PAUSED)
 """What a restart of the Loop runs again; the others have ended well, or still run."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
-    """How far a Loop is; one row, changed with every end."""
-
-    epoch: int
-    total: int
-    started: int
-    again: int
-    paused: int
-    halted: bool
-    stopped: bool
-    stored: bool
-    ended: Mapping[State, int]
-
-    @property
-    def done(self) -> int:
-        return sum(self.ended.values())
-
-    @property
-    def running(self) -> int:
-        return self.started - self.again - self.done
-
-    def over(self, task: Loop) -> bool:
-        """Whether the Loop ends now: a failure is transmitted at once, but a stopped Loop waits for what runs."""
-        if fails(task, self.ended) and not self.stopped:
-            return True
-        return not self.running and (self.halted or (not self.again and self.started >= self.total))
-
-
-def fails(task: Loop, ended: Mapping[State, int]) -> bool:
-    return task.transmit_failed and bool(ended.get(State.FAILED) or ended.get(State.KILLED))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """A Loop's task run, found again by its id: where it stands, and its counts."""
-
-    execution_id: str
-    run_id: str
-    task: Loop
-    counts: Counts
-    row: Any
-    """Columns of the execution that its iterations share."""
-
-
-def _counts(row: Any) -> Counts:
-    names = ("epoch", "total", "started", "again", "paused", "halted", "stopped", "stored")
-    return Counts(
-        **{name: getattr(row, name) for name in names},
-        ended={state: n for state, name in ENDS.items() if (n := getattr(row, name))},
-    )
-
-
-_SHARED = (
-    "namespace", "flow_id", "revision", "generation", "labels", "depth", "commit", "source", "loop_run",
-)  # fmt: skip
-
-
-def _known(executions: Executions, run_id: str) -> Known | None:
-    """None when there is no such task run, or its values have not been read."""
-    query = (
-        sa.select(
-            batch_set_table,
-            run_table.c.execution_id,
-            run_table.c.task_id,
-            execution_table.c.state.label("around"),
-            *(execution_table.c[name] for name in _SHARED),
-        )
-        .join(run_table, run_table.c.id == batch_set_table.c.task_run_id)
-        .join(execution_table, execution_table.c.id == run_table.c.execution_id)
-        .where(batch_set_table.c.task_run_id == run_id)
-    )
-
-    def read(connection: Connection) -> Known | None:
-        row = connection.execute(query).one_or_none()
-        if row is None:
-            return None
-        flow = executions.registry.flow(connection, row.namespace, row.flow_id, row.revision)
-        task = flow.by_id[row.task_id]
-        assert isinstance(task, Loop)
-        return Known(execution_id=row.execution_id, run_id=run_id, task=task, counts=_counts(row), row=row)
-
-    return executions.database.read(read)
 
 
 # ---- starting ------------------------------------------------------------------------------------------------------
@@ -136,7 +51,7 @@ def start(executions: Executions, execution_id: str, run_id: str, epoch: int, *,
         return
     run = loaded.value.runs[run_id]
     try:
-        known = _known(executions, run_id)
+        known = find(executions, run_id)
         if known is None or (known.counts.epoch != epoch and not again):
             _read_values(executions, loaded, run, epoch)
         elif known.counts.epoch != epoch:
@@ -234,7 +149,7 @@ def go_on(executions: Executions, run_id: str) -> None:
 
 def _next(executions: Executions, run_id: str) -> bool:
     """Start some iterations; false when none may start now. First those that run again, then new ones."""
-    known = _known(executions, run_id)
+    known = find(executions, run_id)
     if known is None or known.counts.halted or known.row.around == State.KILLING.value:
         return False
     if known.counts.again:
@@ -271,8 +186,9 @@ def _restart(executions: Executions, known: Known) -> int:
         except Conflict:
             present = executions.database.read(partial(view.ONE_EXECUTION.one_or_none, k_id=row.execution_id))
             state = next((end for end in ENDS if present is not None and present.state == end.value), None)
-        moved = partial(_moved, known=known, position=row.position, before=State.RESTARTED, after=state)
-        executions.database.write(moved)
+        executions.database.write(
+            partial(moved, known=known, position=row.position, before=State.RESTARTED, after=state)
+        )
     return len(found)
 
 
@@ -282,7 +198,7 @@ def _create(tx: Connection, known: Known, now: datetime) -> list[str]:
     row = tx.execute(sa.select(batch_set_table).where(mine).with_for_update()).one_or_none()
     if row is None or row.halted:
         return []
-    counts = _counts(row)
+    counts = counts_of(row)
     first = counts.started
     last = min(first + _room(known.task, counts), counts.total)
     if first >= last:
@@ -312,7 +228,7 @@ def _execution(known: Known, value: Any, now: datetime) -> dict[str, Any]:
     parents = [*outer["parents"], {k: outer[k] for k in ("index", "key", "value") if k in outer}] if outer else []
     new = derived_id("iteration", known.run_id, str(known.counts.epoch), str(value.position))
     return {
-        **{name: getattr(parent, name) for name in _SHARED},
+        **{name: getattr(parent, name) for name in SHARED},
         "id": new,
         "version": 0,
         "state": State.CREATED.value,
@@ -346,7 +262,7 @@ def iteration_changed(executions: Executions, row: Any, state: State) -> None:
     """An iteration (its execution's row) has paused, gone on or ended: count it, start the next. Harmless twice."""
     if state is State.RETRIED:
         return  # the execution in its place is what counts
-    known = _known(executions, row.parent_run_id)
+    known = find(executions, row.parent_run_id)
     query = sa.select(batch_table).where(batch_table.c.execution_id == row.id)
     mine = executions.database.read(lambda c: c.execute(query).one_or_none())
     if known is None or mine is None:
@@ -408,31 +324,12 @@ def _count(tx: Connection, known: Known, position: int, execution_id: str, state
             return None
     if halts:
         tx.execute(sa.update(batch_set_table).where(whole).values(halted=True))
-    return _moved(tx, known, position, None if before is None else State(before), noted)
-
-
-def _moved(tx: Connection, known: Known, position: int, before: State | None, after: State | None) -> Counts:
-    """Change what is known of one iteration from ``before``, unless somebody else has, and the counters with it."""
-    whole = batch_set_table.c.task_run_id == known.run_id
-    one = [batch_table.c.task_run_id == known.run_id, batch_table.c.position == position]
-    one.append(batch_table.c.state.is_(None) if before is None else batch_table.c.state == before.value)
-    stored = sa.update(batch_table).where(*one).values(state=after.value if after is not None else None)
-    if before is not after and tx.execute(stored).rowcount == 1:
-        change = {}
-        if before is not None:
-            change[_COLUMNS[before]] = batch_set_table.c[_COLUMNS[before]] - 1
-        if after is not None:
-            change[_COLUMNS[after]] = batch_set_table.c[_COLUMNS[after]] + 1
-        tx.execute(sa.update(batch_set_table).where(whole).values(change))
-    return _counts(tx.execute(sa.select(batch_set_table).where(whole)).one())
-
-
-_COLUMNS = {**ENDS, State.PAUSED: "paused", State.RESTARTED: "again"}
+    return moved(tx, known, position, None if before is None else State(before), noted)
 
 
 def report(executions: Executions, run_id: str, *, begins: bool = False) -> None:
     """Tell the task run how far its iterations are, from the counters. Harmless at any time."""
-    known = _known(executions, run_id)
+    known = find(executions, run_id)
     if known is None:
         return
     counts = known.counts

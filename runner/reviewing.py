@@ -51,7 +51,10 @@ def review(
     inputs: Mapping[str, Any],
     by: str | None,
 ) -> None:
-    """Decide; of an execution whose Loop waits, in its first PAUSED iteration. Raises ``InvalidInput`` (word, comment, inputs), ``Conflict`` when nothing waits, ``NotFound``."""
+    """Decide; of an execution whose Loop waits, in its first PAUSED iteration.
+
+    Raises ``InvalidInput`` (word, comment, inputs), ``Conflict`` when nothing waits, ``NotFound``.
+    """
     if decision not in DECISIONS:
         raise InvalidInput(f"decision is {str(decision)[:40]!r}, expected APPROVED or DENIED", code="bad_decision")
     now = executions.clock.now()

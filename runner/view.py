@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from namespaces.errors import CorruptRow, NotFound
-from namespaces.flows.model import Flow, Loop, LoopUntil
+from namespaces.flows.model import Flow, Loop, LoopUntil, Pause
 from namespaces.store.base import Unreadable
 from namespaces.store.statements import Query
 from runner import rows
@@ -207,6 +207,15 @@ def paused_iterations(connection: Connection, loop_run_id: str, limit: int = 100
         .limit(limit)
     )
     return list(connection.execute(query).scalars())
+
+
+def paused_task(flow: Flow, loaded: Loaded, task_run_id: str | None = None) -> TaskRun | None:
+    """The first PAUSED task run of a Pause among those loaded, of any or this one."""
+    for run in loaded.value.runs.values():
+        waits = run.state is State.PAUSED and isinstance(flow.by_id.get(run.task_id), Pause)
+        if waits and task_run_id in (None, run.id):
+            return run
+    return None
 
 
 def paused_iteration(connection: Connection, flow: Flow, loaded: Loaded, loop_run_id: str | None = None) -> str | None:
