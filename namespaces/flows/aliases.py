@@ -23,6 +23,18 @@ _SUFFIX = "Condition"
 _KEEP_SUFFIX = frozenset({"FlowCondition", "FlowNamespaceCondition", "MultipleCondition"})
 
 
+def older_names(name: str) -> tuple[str, ...]:
+    """Every name that ``candidates`` leads from to ``name``."""
+    found = [name.removeprefix(SHORT)] if name.startswith(SHORT) else []
+    ends = [name]
+    if name.startswith(_CONDITION) and name[len(_CONDITION) :] not in _KEEP_SUFFIX:
+        ends.append(name + _SUFFIX)
+        found.append(name + _SUFFIX)
+    for old, new in _PREFIXES:
+        found += [old + end[len(new) :] for end in ends if end.startswith(new)]
+    return tuple(found)
+
+
 def candidates(name: str) -> tuple[str, ...]:
     """Names that ``name`` may stand for, itself left out, most likely first."""
     found: list[str] = []

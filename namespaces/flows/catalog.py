@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import SchemaValidator
 
 from namespaces.errors import Problem
-from namespaces.flows.aliases import SHORT, candidates
+from namespaces.flows.aliases import SHORT, candidates, older_names
 from namespaces.flows.types.fields import Nested
 from namespaces.plugin import (
     ConditionType,
@@ -46,6 +46,12 @@ class TypeEntry:
     def short(self) -> str:
         """The name without ``io.kestra.plugin.``."""
         return self.name.removeprefix(SHORT)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Every name a flow may write, the type's own first."""
+        names = (self.name, *self.cls.aliases)
+        return tuple(dict.fromkeys((*names, *(older for name in names for older in older_names(name)))))
 
     @property
     def inline(self) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+from functools import lru_cache
 from typing import Any
 
-from flask import Response
+import orjson
+from flask import Response, request
 
 from namespaces.errors import NotFound
-from namespaces.flows.catalog import TypeEntry
+from namespaces.flows.catalog import Catalog, TypeEntry
 from service.api.answers import answer
 from service.api.context import flag, lanner, page
 from service.api.routes import Resource
@@ -74,10 +77,20 @@ def inputs() -> Response:
 
 @resource.on("GET", "/plugins/schemas/<kind>")
 def schemas(kind: str) -> Response:
-    """JSON Schema of the flow language or a part of it."""
+    """JSON Schema of the flow language or a part of it. Editors ask again and again: made once, and 304 after that."""
+    body, tag = _schema(lanner().catalog, kind.lower(), flag("arrayOf"))
+    response = Response(body, mimetype="application/json")
+    response.set_etag(tag)
+    response.headers["Cache-Control"] = "no-cache"
+    return response.make_conditional(request)
+
+
+@lru_cache(maxsize=32)
+def _schema(catalog: Catalog, kind: str, array_of: bool) -> tuple[bytes, str]:
     from namespaces.flows.schema import json_schema
 
-    return answer(json_schema(kind, lanner().catalog, array_of=flag("arrayOf")))
+    body = orjson.dumps(json_schema(kind, catalog, array_of=array_of))
+    return body, hashlib.sha256(body).hexdigest()[:32]
 
 
 @resource.on("GET", "/plugins/<cls>")

@@ -249,6 +249,17 @@ def test_a_namespace_exists_once_something_is_in_it(api: Api, namespace: str) ->
 # ---------------------------------------------------------------------- types, triggers, Git
 
 
+def test_a_schema_that_an_editor_has_is_not_sent_again(api: Api) -> None:
+    path = "/api/v1/main/plugins/schemas/flow"
+    first = api.client.get(path)
+    again = api.client.get(path, headers={"If-None-Match": first.headers["ETag"]})
+    other = api.client.get(path + "?arrayOf=true", headers={"If-None-Match": first.headers["ETag"]})
+
+    assert (first.status_code, first.get_json()["$ref"]) == (200, "#/definitions/flow")
+    assert (again.status_code, again.get_data()) == (304, b"")
+    assert (other.status_code, other.get_json()["type"]) == (200, "array")
+
+
 def test_types_are_described(api: Api) -> None:
     log = api.json("GET", "/plugins/io.kestra.plugin.core.log.Log")
 
