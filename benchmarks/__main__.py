@@ -9,16 +9,19 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import baselines, workloads
+from benchmarks import baselines, scale_out, workloads
 from benchmarks.report import Report
 from benchmarks.serving import Server, fresh_database, scratch
 
+ALL = {**workloads.ALL, "w12": scale_out.w12_scale_out}
+
 
 def main() -> None:
-    names = [*workloads.ALL, "w10"]
+    names = [*ALL, "w10"]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"default all: {' '.join(names)}")
     parser.add_argument("--database", default="", help="PostgreSQL address; default a fresh SQLite file for each")
+    parser.add_argument("--broker", default=scale_out.BROKER, help="of the Celery workers of W12")
     parser.add_argument("--json", action="store_true", help="figures as JSON on stdout, progress on stderr")
     parser.add_argument("--quick", action="store_true", help="fewer repeats")
     parser.add_argument("--flows", type=int, default=10_000, help="size of the repository of W10")
@@ -59,7 +62,7 @@ def run(options: argparse.Namespace, report: Report, folder: Path) -> None:
     with Server(folder) as server:
         server.start()
         workloads.calibrate(server.port)
-    chosen = options.workloads or [*workloads.ALL, "w10"]
+    chosen = options.workloads or [*ALL, "w10"]
     for name in chosen:
         if name == "w10":
             from benchmarks.git_sync import measure_into
@@ -68,13 +71,14 @@ def run(options: argparse.Namespace, report: Report, folder: Path) -> None:
             continue
         (folder / name).mkdir()
         with fresh_database(options.database) as database:
-            workloads.ALL[name](
+            ALL[name](
                 workloads.Bench(
                     report=report,
                     machine=machine,
                     folder=folder / name,
                     database=database,
                     scale=0.4 if options.quick else 1.0,
+                    broker=options.broker,
                 )
             )
 

@@ -61,6 +61,16 @@ def echoes(count: int) -> str:
     return f"id: echoes\n{HEAD}tasks:\n{tasks}"
 
 
+def sleeps(count: int, name: str) -> str:
+    """So many tasks at once that wait for a second each."""
+    tasks = "".join(
+        f"      - id: t{n}\n        type: io.kestra.plugin.core.flow.Sleep\n        duration: PT1S\n"
+        for n in range(count)
+    )
+    head = f"id: {name}\n{HEAD}tasks:\n  - id: all\n    type: io.kestra.plugin.core.flow.Parallel\n    tasks:\n"
+    return head + tasks
+
+
 def scheduled(number: int, cron: str) -> str:
     return (
         f"id: due{number}\nnamespace: bench.due\ntasks:\n  - id: hello\n    type: {LOG}\n    message: hello\n"

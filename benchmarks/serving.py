@@ -26,13 +26,14 @@ READY_S = 60
 class Server:
     """One data folder; ``start`` and ``stop`` as often as wanted. ``ready_s`` is what the last start took."""
 
-    def __init__(self, folder: Path, *, database: str = "", config: str = "") -> None:
+    def __init__(self, folder: Path, *, database: str = "", config: str = "", roles: str = "") -> None:
         self.folder = folder
         self.port = free_port()
         self.ready_s = 0.0
         self.begun = 0.0
         self._database = database
         self._config = config
+        self._roles = roles
         self._process: subprocess.Popen[bytes] | None = None
         self.log = folder / "server.log"
 
@@ -46,12 +47,11 @@ class Server:
             written = self.folder / "lanner.yaml"
             written.write_text(self._config)
             command += ["--config", str(written)]
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("LANNER_")}
-        # Scripts run with the interpreter that the baselines start, whatever this machine's own `python` drags in.
-        environ["PATH"] = f"{Path(sys.executable).parent}:{environ.get('PATH', '')}"
+        if self._roles:
+            command += ["--role", self._roles]
         with self.log.open("ab") as log:
             self.begun = time.perf_counter()
-            self._process = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=log)
+            self._process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=log, stderr=log)
         wait_ready(self.port, self.begun, self._process, self.log)
         self.ready_s = time.perf_counter() - self.begun
         return Client(self.port)
@@ -80,6 +80,12 @@ class Server:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.stop()
+
+
+def environment() -> dict[str, str]:
+    """Defaults everywhere; scripts run with the interpreter that the baselines start, whatever `python` is here."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("LANNER_")}
+    return environ | {"PATH": f"{Path(sys.executable).parent}:{environ.get('PATH', '')}"}
 
 
 def wait_ready(port: int, begun: float, process: subprocess.Popen[bytes], log: Path) -> None:

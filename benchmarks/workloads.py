@@ -29,6 +29,7 @@ class Bench:
     folder: Path
     database: str
     scale: float = 1.0
+    broker: str = ""
 
     def server(self, name: str) -> Server:
         folder = self.folder / name
