@@ -14,14 +14,15 @@ from datetime import timedelta
 from typing import Any
 
 from namespaces.durations import format_duration, parse_duration
+from namespaces.flows.limits import FlowLimits
 from namespaces.flows.model import Input
 from namespaces.flows.moments import iso_instant, iso_time, read_date, read_instant, read_time
 from namespaces.flows.reader import read_yaml, scalar_text
 from namespaces.flows.regexes import TooSlow, full_match
 
-MAX_TEXT = 1024 * 1024
-"""Bytes of one text value."""
 MAX_DEPTH = 64
+_SIZED = FlowLimits(flow_bytes=1 << 40)
+"""Values are bounded as a whole before they are converted (``namespaces.inputs``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +96,6 @@ def _text(value: Any) -> str:
     if isinstance(value, Mapping | list | tuple):
         raise _unfit("it must be text, but is a list or a map")
     text = scalar_text(value)
-    if len(text) > MAX_TEXT or len(text.encode("utf-8", "surrogatepass")) > MAX_TEXT:
-        raise _unfit("it is longer than 1 MiB: use an input of type FILE")
     if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
         raise _unfit("it is not valid Unicode")
     return text
@@ -247,7 +246,7 @@ def _json(_declared: Input, value: Any) -> Any:
 def _yaml(_declared: Input, value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    document = read_yaml(value)
+    document = read_yaml(value, _SIZED)
     if not document.ok:
         raise _unfit(f"it must be a valid YAML: {document.problems[-1].message}")
     return document.value

@@ -154,6 +154,8 @@ class Problem:
     file: str = ""
     severity: Severity = Severity.ERROR
     hint: str = ""
+    limit: str = ""
+    """The name of the limit that was met (``limits.*``), if one was."""
 
     @property
     def where(self) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 
 from namespaces.conversions import NothingGiven, Unfit, Upload, convert
 from namespaces.errors import InvalidInput, InvalidInputs, LannerError, Problem
+from namespaces.expressions.failures import longer
+from namespaces.flows.limits import size_text
 from namespaces.flows.model import FlowOutput, Input
 from namespaces.flows.reader import scalar_text
 from namespaces.plugin import is_expression
@@ -27,6 +29,7 @@ Encrypt = Callable[[str], Any]
 """Turns the text of a SECRET into what is stored. Raises ``LannerError`` when no key is configured."""
 AcceptUri = Callable[[str], bool]
 """Whether the caller may use that ``kestra://`` file."""
+VALUE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class InputState:
     is_default: bool = False
     errors: tuple[str, ...] = ()
     choices: tuple[str, ...] | None = None
+    too_large: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +120,13 @@ def resolve_inputs(
     store_file: StoreFile | None = None,
     encrypt: Encrypt | None = None,
     accept_uri: AcceptUri | None = None,
+    value_bytes: int = VALUE_BYTES,
 ) -> Resolved:
     """Apply ``flows.md`` 1.4 to what was submitted: text parts of a form or values of any type, flat or nested.
 
     Nothing is stored or encrypted twice for one call; without ``store_file`` uploads are only checked (the
-    validate end point). Never raises because of what was submitted.
+    validate end point). A value that is no file has at most ``value_bytes`` (R21). Never raises because
+    of what was submitted.
     """
     expanded = expand(declared)
     run = _Run(
@@ -131,12 +137,15 @@ def resolve_inputs(
         store_file,
         encrypt,
         accept_uri,
+        value_bytes,
     )
     for one in expanded:
         run.resolve(one.name)
     details = tuple(run.states[one.name] for one in expanded)
     problems = tuple(
-        Problem("invalid_input", message, f"inputs.{state.name}") for state in details for message in state.errors
+        Problem("invalid_input", message, f"inputs.{state.name}", limit="input_bytes" if state.too_large else "")
+        for state in details
+        for message in state.errors
     )
     stored = {state.name: state.value for state in details if state.enabled and not state.errors}
     return Resolved(
@@ -172,6 +181,7 @@ class _Run:
     store_file: StoreFile | None
     encrypt: Encrypt | None
     accept_uri: AcceptUri | None
+    value_bytes: int
     states: dict[str, InputState] = field(default_factory=dict)
     plain: dict[str, Any] = field(default_factory=dict)
     open: set[str] = field(default_factory=set)
@@ -199,6 +209,10 @@ class _Run:
         try:
             choices = self._choices(one.declared)
             value, is_default = self._given(one, choices)
+            if _larger(value, self.value_bytes):
+                reason = f"it is longer than {size_text(self.value_bytes)}: use an input of type FILE"
+                told = (_words(one.name, reason),)
+                return InputState(one.name, one.declared, True, None, is_default, told, choices, too_large=True)
             plain = convert(one.declared, value, choices=choices, accept_uri=self.accept_uri, is_default=is_default)
             stored = self._stored(one, plain)
         except Unfit as unfit:
@@ -267,6 +281,29 @@ class _Run:
 
 
 _TEXT_TYPES = frozenset({"STRING", "SECRET", "EMAIL", "BOOLEAN"})
+
+
+def _larger(value: Any, most: int) -> bool:
+    """Whether a value, as text or as JSON, has more bytes than allowed; files are bounded elsewhere."""
+    if isinstance(value, str):
+        return longer(value, most)
+    if not isinstance(value, Mapping | list | tuple):
+        return False
+    left = [most]
+
+    def fits(part: Any) -> bool:
+        if isinstance(part, str):
+            left[0] -= len(part) if part.isascii() else len(part.encode("utf-8", "surrogatepass"))
+        elif isinstance(part, Mapping):
+            left[0] -= 2
+            return left[0] >= 0 and all(fits(key) and fits(item) for key, item in part.items())
+        elif isinstance(part, list | tuple):
+            left[0] -= 2
+            return left[0] >= 0 and all(fits(item) for item in part)
+        left[0] -= 2
+        return left[0] >= 0
+
+    return not fits(value)
 
 
 def _json_list(text: str) -> Any:

@@ -17,8 +17,10 @@ from namespaces import revisions
 from namespaces.clock import Clock
 from namespaces.errors import Conflict, InvalidFlow, InvalidInput, NotFound
 from namespaces.flows.catalog import Catalog
+from namespaces.flows.limits import DEFAULTS, FlowLimits
 from namespaces.flows.model import Flow
 from namespaces.flows.parse import Reading, read_flow
+from namespaces.hits import Hits
 from namespaces.store.db import Database
 
 CACHED_FLOWS = 5_000
@@ -35,7 +37,10 @@ class Registry:
         *,
         plugin_defaults: Sequence[Mapping[str, Any]] = (),
         language_default: str = "auto",
+        language_unmarked: int = 1,
         strict: int | None = None,
+        limits: FlowLimits = DEFAULTS,
+        hits: Hits | None = None,
     ) -> None:
         self._database = database
         self.catalog = catalog
@@ -43,14 +48,20 @@ class Registry:
         self._reading_options: dict[str, Any] = {
             "plugin_defaults": tuple(plugin_defaults),
             "language_default": language_default,
+            "language_unmarked": language_unmarked,
             "strict": strict,
+            "limits": limits,
         }
+        self._hits = hits or Hits()
         self._cache: OrderedDict[tuple[str, str, int], Flow | InvalidFlow] = OrderedDict()
         self._lock = threading.Lock()
 
     def read(self, text: str | bytes, *, namespace: str | None = None) -> Reading:
         """Read a flow text with this server's defaults; never raises for bad content."""
-        return read_flow(text, self.catalog, namespace=namespace, **self._reading_options)
+        reading = read_flow(text, self.catalog, namespace=namespace, **self._reading_options)
+        for problem in reading.problems:
+            self._hits.note(problem.limit)
+        return reading
 
     def parsed(self, stored: revisions.Stored) -> Flow:
         """The flow of a stored revision. Raises ``InvalidFlow`` when the text no longer reads (a plugin went away)."""

@@ -71,9 +71,7 @@ class Starter:
             self._kill()
 
     def _start(self, place: Place, loaded: view.Loaded, run: TaskRun, task: Batches, again: bool) -> None:
-        deepest = self._executions.rendering.limits.subflow_depth
-        if loaded.facts.depth + 1 > deepest:
-            raise LannerError(f"subflow_depth: subflows are deeper than {deepest}", code="subflow_depth")
+        self._executions.rendering.limits.refuse_deep(loaded.facts.depth + 1)
         files = self._files(place, loaded, run, task)
         fresh = self._database.write(lambda tx: self._open(tx, len(files), again))
         if fresh and files:
@@ -162,7 +160,7 @@ class Starter:
     ) -> starting.StartRequest:
         scene = children.scene_of(place, loaded, run, position, file)
         child_id = derived_id("batch", run.id, str(self._epoch), str(position))
-        return children.request(task, scene, loaded, run, child_id, self._database)
+        return children.request(task, scene, loaded, run, child_id, self._executions)
 
     def _create(
         self,

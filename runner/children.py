@@ -37,9 +37,12 @@ def scene_of(place: Place, loaded: view.Loaded, run: TaskRun, position: int | No
 
 
 def request(
-    task: Subflow | Batches, scene: Bound, loaded: view.Loaded, run: TaskRun, child_id: str, database: Database
+    task: Subflow | Batches, scene: Bound, loaded: view.Loaded, run: TaskRun, child_id: str, executions: Any
 ) -> StartRequest:
-    """How the child of this task run is to be started. Raises ``LannerError`` for what cannot be rendered."""
+    """How the child of this task run is to be started. Raises ``LannerError`` for what cannot be rendered.
+
+    It starts at the generation of its parent (``gitops.md`` 2.11), with ``subflow_pin: latest`` at the newest.
+    """
     facts = loaded.facts
     variables: dict[str, Any] = {
         "executionId": facts.id,
@@ -66,7 +69,9 @@ def request(
         trigger_execution_id=facts.id,
         correlation_id=dict(loaded.value.labels).get("system.correlationId", facts.id),
         depth=facts.depth + 1,
-        generation=_generation(database, facts.generation, namespace, flow_id),
+        generation=_generation(executions.database, facts.generation, namespace, flow_id)
+        if executions.pins_subflows
+        else None,
     )
 
 

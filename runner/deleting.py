@@ -30,8 +30,18 @@ log_table = LogRow.__table__  # type: ignore[attr-defined]
 metric_table = MetricRow.__table__  # type: ignore[attr-defined]
 
 
-def delete(executions: Any, execution_id: str, *, logs: bool, metrics: bool, storage: bool) -> None:
+def delete(
+    executions: Any,
+    execution_id: str,
+    *,
+    logs: bool = True,
+    metrics: bool = True,
+    storage: bool = True,
+    if_finished: bool = False,
+) -> None:
     """Remove an execution, with the iterations of its Loops. Raises ``NotFound``.
+
+    ``if_finished`` leaves one alone that has been restarted meanwhile.
 
     What still runs of it is killed. Files go after the rows; a message keeps them from being forgotten when this
     process dies in between. A parent that waits for the execution goes on as after a kill.
@@ -41,6 +51,8 @@ def delete(executions: Any, execution_id: str, *, logs: bool, metrics: bool, sto
     )
     if row is None:
         raise NotFound(f"execution '{execution_id}' does not exist")
+    if if_finished and not row.finished:
+        return
     if not row.finished and row.parent_run_id is not None and row.trigger_execution_id is not None:
         tell_parent(executions, row, State.KILLED)
     if not row.finished:
@@ -55,6 +67,9 @@ def delete(executions: Any, execution_id: str, *, logs: bool, metrics: bool, sto
     folder = execution_folder(row.namespace, row.flow_id, execution_id)
 
     def work(tx: Connection) -> list[int]:
+        finished = sa.select(execution_table.c.finished).where(execution_table.c.id == execution_id)
+        if if_finished and not tx.execute(finished.with_for_update()).scalar():
+            return []
         _delete_rows(tx, execution_id, logs=logs, metrics=metrics)
         if not storage:
             return []

@@ -212,12 +212,10 @@ class Effects:
         )
         if exists:
             return
-        deepest = self._executions.rendering.limits.subflow_depth
-        if loaded.facts.depth + 1 > deepest:
-            raise LannerError(f"subflow_depth: subflows are deeper than {deepest}", code="subflow_depth")
+        self._executions.rendering.limits.refuse_deep(loaded.facts.depth + 1)
         run = loaded.value.runs[run_id]
         scene = scene_of(place, loaded, run, None, None)
-        self._executions.start(request(task, scene, loaded, run, child_id, self._database))
+        self._executions.start(request(task, scene, loaded, run, child_id, self._executions))
 
     def _start_batches(self, execution_id: str, payload: Mapping[str, Any]) -> None:
         """Harmless twice: what is there already is not made again."""

@@ -62,7 +62,11 @@ class Executions:
         nudges: Nudges,
         rendering: Rendering,
         work: ThreadPoolExecutor,
+        *,
+        pins_subflows: bool = True,
     ) -> None:
+        """``pins_subflows``: subflows start at the generation of their parent (``subflow_pin: run``)."""
+        self.pins_subflows = pins_subflows
         self.database = database
         self.registry = registry
         self.clock = clock
@@ -79,7 +83,11 @@ class Executions:
     # ------------------------------------------------------------------ starting
 
     def prepare(self, request: StartRequest) -> Prepared:
-        """Everything before the write. Raises ``NotFound``, ``Conflict``, ``InvalidInput``, ``TooMany``."""
+        """Everything before the write. Raises ``NotFound``, ``Conflict``, ``InvalidInput``, ``TooMany``, and
+        ``Unavailable`` while memory is short. Subflows belong to what was taken on already and only count.
+        """
+        if request.parent_run_id is None:
+            self.open.refuse_without_memory()
         self.open.refuse_more(request.namespace, request.flow_id)
         prepared = self.prepare_child(request)
         if prepared.plain and not request.breakpoints:
@@ -383,11 +391,11 @@ class Executions:
         self.database.write(work)
         self.nudges.send(f"execution:{execution_id}")
 
-    def delete(self, execution_id: str, *, logs: bool = True, metrics: bool = True, storage: bool = True) -> None:
-        """Remove an execution with what belongs to it. Raises ``NotFound``."""
+    def delete(self, execution_id: str, **parts: bool) -> None:
+        """Remove an execution with what belongs to it (``runner.deleting``). Raises ``NotFound``."""
         from runner.deleting import delete
 
-        delete(self, execution_id, logs=logs, metrics=metrics, storage=storage)
+        delete(self, execution_id, **parts)
 
     # ------------------------------------------------------------------ looking
 

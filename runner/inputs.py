@@ -11,8 +11,6 @@ from namespaces.inputs import Upload
 from runner.context import flow_root, nested_labels
 from runner.rendering import Rendering
 
-LARGEST_UPLOAD = 1024**3
-
 
 class InputShell:
     """Callables for ``resolve_inputs``: one instance a request."""
@@ -44,7 +42,7 @@ class InputShell:
         """Keep an uploaded file and return its URI. Raises ``InvalidInput`` when it is too large."""
         name = f"{input_id}{_extension(upload.filename)}"
         path = input_file(self._flow.namespace, self._flow.id, self._execution_id, input_id, name)
-        self._rendering.storage.put(path, upload.source, limit=LARGEST_UPLOAD)
+        self._rendering.storage.put(path, upload.source, limit=self._rendering.limits.upload_bytes)
         return uri(path)
 
     def accept_uri(self, text: str) -> bool:

@@ -61,7 +61,7 @@ def resolve(
 ) -> Resolved:
     """The declared inputs (of the flow, a Pause, an Approval) from what was submitted."""
     shell = InputShell(rendering, flow, execution_id)
-    return resolve_inputs(
+    resolved = resolve_inputs(
         declared,
         submitted,
         render=shell.render,
@@ -69,4 +69,8 @@ def resolve(
         store_file=shell.store_file if store else None,
         encrypt=lambda text: rendering.vault.seal(text, execution_id),
         accept_uri=shell.accept_uri,
+        value_bytes=rendering.limits.input_bytes,
     )
+    for problem in resolved.problems:
+        rendering.limits.hits.note(problem.limit)
+    return resolved

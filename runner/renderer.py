@@ -18,7 +18,8 @@ from namespaces import expressions
 from namespaces.clock import SystemClock
 from namespaces.errors import LannerError, Unavailable
 from namespaces.expressions import PORT_NAMES, Limits, Ports, RenderError
-from namespaces.expressions.failures import LimitReached, RefusedOutside, SyntaxProblem
+from namespaces.expressions.failures import LimitReached, RefusedOutside, SyntaxProblem, refuse_long
+from namespaces.hits import Hits
 from runner.renderer_frames import FrameTooLarge, packed
 from runner.renderer_process import RendererProcess, Stopped
 
@@ -40,10 +41,14 @@ def _in_process(limits: Limits) -> Limits:
 class _Conversation:
     """One job's questions answered: maps by number, ports by name. A failure of the server's own is kept."""
 
-    def __init__(self, context: Mapping[str, object], ports: Ports, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, context: Mapping[str, object], ports: Ports, now: Callable[[], datetime], limits: Limits
+    ) -> None:
         self._maps: list[Mapping[Any, Any]] = [context]
         self._ports = ports
         self._now = now
+        self._most = limits.context
+        self._sent = 0
         self.trouble: Exception | None = None
 
     def number(self, value: Mapping[Any, Any]) -> int:
@@ -55,11 +60,22 @@ class _Conversation:
     def map(self, number: int) -> object:
         return self._maps[number]
 
+    def sent(self, frame: bytes) -> bytes:
+        """The frame, unless with it more of the context would have been copied than one rendering may see."""
+        self._sent += len(frame)
+        if self._sent > self._most:
+            raise _context_too_large(self._most)
+        return frame
+
     def answer(self, question: Mapping[str, Any]) -> bytes:
         try:
-            return packed(self._reply(question), self.number)
+            reply = packed(self._reply(question), self.number)
+            return reply if "call" in question else self.sent(reply)
         except FrameTooLarge:
             return packed({"error": {"message": "the data is too large for an expression", "hint": "write a file"}})
+        except LimitReached as error:
+            self.trouble = error
+            return packed({"error": {"message": error.message, "hint": error.hint}})
         except LannerError as error:
             return packed({"error": {"message": error.message, "hint": error.hint}})
         except Exception as error:  # noqa: BLE001 - raised again in the caller's thread when the job has ended
@@ -90,17 +106,36 @@ class _Conversation:
         return {"v": getattr(self._ports, name)(*question["args"])}
 
 
+def _context_too_large(most: int) -> LimitReached:
+    return LimitReached(
+        f"output_too_large: the context is too large for an expression: more than {most} bytes",
+        hint="write large values to a file and hand on its URI",
+        limit="context_bytes",
+    )
+
+
 class Renderer:
     """Renders texts from any number of threads. No process exists before the first text that needs one.
 
-    ``size`` is the greatest number of renderer processes at once; further callers wait.
+    ``size`` is the greatest number of renderer processes at once; further callers wait. ``recursive`` is what calls
+    do that do not say (``recursive_rendering``); ``hits`` counts the limits that were met.
     """
 
-    def __init__(self, size: int = 2, limits: Limits = _LIMITS, *, python: str = sys.executable) -> None:
+    def __init__(
+        self,
+        size: int = 2,
+        limits: Limits = _LIMITS,
+        *,
+        recursive: bool = False,
+        hits: Hits | None = None,
+        python: str = sys.executable,
+    ) -> None:
         if size < 1:
             raise ValueError(f"size must be at least 1, got {size}")
         self._size = size
         self._limits = limits
+        self._recursive = recursive
+        self._hits = hits or Hits()
         self._python = python
         self._idle: list[RendererProcess] = []
         self._all: set[RendererProcess] = set()
@@ -119,18 +154,24 @@ class Renderer:
         now: Callable[[], datetime] = _clock.now,
         zone: str = "UTC",
         limits: Limits | None = None,
-        recursive: bool = False,
+        recursive: bool | None = None,
         restricted: bool = False,
     ) -> str:
         """As :func:`namespaces.expressions.render`, in this process only when the text is provably cheap."""
         if "{" not in text:
             return text
         bounds = limits or self._limits
-        if not recursive and expressions.parse(text).cheap:
-            return expressions.render(
-                text, context, ports, now=now, zone=zone, limits=_in_process(bounds), restricted=restricted
-            )
-        value = self._remote(text, context, ports, now, zone, bounds, False, recursive, restricted)
+        again = self._recursive if recursive is None else recursive
+        try:
+            refuse_long(text, bounds)
+            if not again and expressions.parse(text, bounds).cheap:
+                return expressions.render(
+                    text, context, ports, now=now, zone=zone, limits=_in_process(bounds), restricted=restricted
+                )
+            value = self._remote(text, context, ports, now, zone, bounds, False, again, restricted)
+        except LimitReached as error:
+            self._hits.note(error.limit)
+            raise
         assert isinstance(value, str)
         return value
 
@@ -147,11 +188,16 @@ class Renderer:
     ) -> object:
         """As :func:`namespaces.expressions.render_typed`."""
         bounds = limits or self._limits
-        if expressions.parse(text).cheap:
-            return expressions.render_typed(
-                text, context, ports, now=now, zone=zone, limits=_in_process(bounds), restricted=restricted
-            )
-        return self._remote(text, context, ports, now, zone, bounds, True, False, restricted)
+        try:
+            refuse_long(text, bounds)
+            if expressions.parse(text, bounds).cheap:
+                return expressions.render_typed(
+                    text, context, ports, now=now, zone=zone, limits=_in_process(bounds), restricted=restricted
+                )
+            return self._remote(text, context, ports, now, zone, bounds, True, False, restricted)
+        except LimitReached as error:
+            self._hits.note(error.limit)
+            raise
 
     def render_value(
         self,
@@ -162,7 +208,7 @@ class Renderer:
         now: Callable[[], datetime] = _clock.now,
         zone: str = "UTC",
         limits: Limits | None = None,
-        recursive: bool = False,
+        recursive: bool | None = None,
         restricted: bool = False,
     ) -> object:
         """As :func:`namespaces.expressions.render_value`."""
@@ -253,19 +299,17 @@ class Renderer:
         recursive: bool,
         restricted: bool,
     ) -> object:
-        if len(text) > limits.text:
-            raise LimitReached(f"the text has {len(text)} characters, the limit is {limits.text}")
-        talk = _Conversation(context, ports, now)
-        seen = {name for name in expressions.parse(text).references if "." not in name}
+        talk = _Conversation(context, ports, now, limits)
+        seen = {name for name in expressions.parse(text, limits).references if "." not in name}
         known = {name: context[name] for name in sorted(seen) if name in context}
         job = {
             "text": text, "context": known, "zone": zone, "limits": asdict(limits), "typed": typed,
             "recursive": recursive, "restricted": restricted,
         }  # fmt: skip
         try:
-            frame = packed(job, talk.number)
+            frame = talk.sent(packed(job, talk.number))
         except FrameTooLarge as error:
-            raise LimitReached("the context is too large for an expression") from error
+            raise _context_too_large(limits.context) from error
         process = self._take()
         kept = False
         try:
@@ -285,6 +329,7 @@ class Renderer:
             raise LimitReached(
                 "the renderer process ended: the expression took too much memory or time",
                 hint=f"{limits.memory_bytes >> 20} MiB and {limits.seconds:g} s are allowed",
+                limit="render_memory_bytes",
             ) from error
         finally:
             if kept:
@@ -295,5 +340,5 @@ class Renderer:
         if talk.trouble is not None:
             raise talk.trouble
         raise _KINDS.get(fault["kind"], RenderError)(
-            fault["message"], line=fault["line"], column=fault["column"], hint=fault["hint"]
+            fault["message"], line=fault["line"], column=fault["column"], hint=fault["hint"], limit=fault["limit"]
         )

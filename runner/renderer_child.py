@@ -152,8 +152,12 @@ def _plain(value: object) -> object:
 def _fault(error: RenderError) -> dict[str, object]:
     return {
         "kind": type(error).__name__, "message": error.message, "hint": error.hint, "line": error.line,
-        "column": error.column,
+        "column": error.column, "limit": error.limit,
     }  # fmt: skip
+
+
+def _out_of_memory() -> LimitReached:
+    return LimitReached("expression result too large: out of memory", limit="render_memory_bytes")
 
 
 def _limit(limits: Limits) -> None:
@@ -191,7 +195,7 @@ def _answer(message: dict[str, Any], job: _Job) -> dict[str, object]:
     except RenderError as error:
         return {"fault": _fault(error)}
     except MemoryError:
-        return {"fault": _fault(LimitReached("expression result too large: out of memory"))}
+        return {"fault": _fault(_out_of_memory())}
 
 
 def main() -> NoReturn:
@@ -213,7 +217,7 @@ def main() -> NoReturn:
         try:
             pipe.send(answer, job)
         except FrameTooLarge:
-            pipe.send({"fault": _fault(LimitReached("expression result too large"))})
+            pipe.send({"fault": _fault(LimitReached("expression result too large", limit="rendered_bytes"))})
         except (TypeError, ValueError, MemoryError) as error:
             pipe.send({"fault": _fault(RenderError(f"the result cannot be handed back: {error}"))})
 

@@ -95,7 +95,7 @@ class RendererProcess:
         ready = poller.poll(max(0, int(self._left * 1000)) + 1)
         self._left -= time.monotonic() - began
         if not ready:
-            raise LimitReached(f"the expression took more than {self._allowed:g} s")
+            raise LimitReached(f"the expression took more than {self._allowed:g} s", limit="render_time")
 
     def send(self, frame: bytes) -> None:
         view = memoryview(frame)

@@ -254,8 +254,9 @@ class Place:
             if run.outputs is None:
                 continue
             outputs: Any = self.sealed(run.outputs, self.facts.id)
-            text = dump_json(outputs) if may_be_large(outputs) else ""
+            text = dump_json(outputs) if may_be_large(outputs, self.shared.limits.output_row_bytes) else ""
             if len(text) > self.shared.limits.output_row_bytes:
+                self.shared.limits.hits.note("output_row_bytes")
                 folder = execution_folder(self.flow.namespace, self.flow.id, self.facts.id)
                 path = f"{folder}/outputs/{run.id}.json"
                 self.shared.storage.put(path, text.encode())

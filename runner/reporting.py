@@ -166,7 +166,7 @@ class DatabaseReporter:
     def remember(self, claim: Claim, key: str, outputs: Mapping[str, Any], ttl: timedelta | None) -> None:
         executions = self._executions
         limits = executions.rendering.limits
-        taskcache.keep(
+        full = taskcache.keep(
             executions.database,
             executions.rendering.storage,
             key,
@@ -177,6 +177,7 @@ class DatabaseReporter:
             row_bytes=limits.output_row_bytes,
             most=limits.task_cache_entries,
         )
+        limits.hits.note("task_cache_entries" if full else "")
 
     def logs(self, lines: Sequence[LogLine]) -> None:
         """Repeating lines is harmless: numbered ones are kept once."""

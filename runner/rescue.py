@@ -23,6 +23,7 @@ from runner.engine import events
 from runner.engine.draft import BEFORE_THE_GATE
 from runner.engine.states import State
 from runner.executions import Executions
+from runner.retention import Retention
 from runner.rows import batch_table, decode_history, execution_table, run_table
 from runner.tables import WorkerRow
 
@@ -42,7 +43,15 @@ UNBROKEN = timedelta(seconds=15)
 
 
 class Reconciler:
-    def __init__(self, executions: Executions, driver: Driver, dispatch: Dispatch, holder: str) -> None:
+    def __init__(
+        self,
+        executions: Executions,
+        driver: Driver,
+        dispatch: Dispatch,
+        holder: str,
+        retention: Retention | None = None,
+    ) -> None:
+        self._retention = retention
         self._executions = executions
         self._database = executions.database
         self._clock = executions.clock
@@ -108,6 +117,8 @@ class Reconciler:
             helped += self._help(run_id, lambda r=run_id: loops.go_on(self._executions, r))
         for namespace, flow_id, oldest in self._database.read(self._queues):
             self._help(oldest, lambda n=namespace, f=flow_id: self._driver.released(n, f))
+        if self._retention is not None:
+            self._retention.pass_once(self._stop)
         return helped
 
     def _drive_unclaimed(self, before: datetime, *, whole: bool) -> int:

@@ -64,8 +64,11 @@ def keep(
     ttl: timedelta | None,
     row_bytes: int,
     most: int,
-) -> None:
-    """Keep outputs for ``ttl`` (None: without end). ``place``: namespace, flow, task, of which ``most`` are kept."""
+) -> bool:
+    """Keep outputs for ``ttl`` (None: without end). ``place``: namespace, flow, task, of which ``most`` are kept.
+
+    Whether older ones had to go for it.
+    """
     namespace, flow_id, task_id = place
     values: dict[str, Any] = {
         "key": key,
@@ -86,15 +89,19 @@ def keep(
         cache_table.c.namespace == namespace, cache_table.c.flow_id == flow_id, cache_table.c.task_id == task_id,
     )  # fmt: skip
 
+    surplus: list[str] = []
+
     def write(tx: Connection) -> list[str]:
         tx.execute(sa.delete(cache_table).where(cache_table.c.key == key))
         tx.execute(sa.insert(cache_table).values(values))
-        surplus = (
+        newest = (
             sa.select(cache_table.c.key).where(*of_task).order_by(cache_table.c.stored_at.desc(), cache_table.c.key)
         )
-        return _delete(tx, list(tx.execute(surplus.offset(most)).scalars()))
+        surplus[:] = tx.execute(newest.offset(most)).scalars()
+        return _delete(tx, surplus)
 
     _remove(storage, database.write(write))
+    return bool(surplus)
 
 
 def forget_expired(database: Database, storage: Storage, now: datetime, limit: int) -> int:

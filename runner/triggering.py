@@ -41,6 +41,7 @@ class TriggerSettings:
     country: str | None = None
     webhook_rate: tuple[float, int] | None = None
     webhook_body_bytes: int = LARGEST_BODY
+    form_parts: int = 1_000
     log_bad_inputs: bool = False
     scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
 
@@ -96,6 +97,8 @@ class Triggers:
             self.rendering,
             rate=chosen.webhook_rate,
             largest_body=chosen.webhook_body_bytes,
+            form_parts=chosen.form_parts,
+            hits=rendering.limits.hits,
         )
         self.states = TriggerStates(database, registry, clock, nudges, self.schedules)
 

@@ -11,7 +11,6 @@ from namespaces.errors import InvalidInput, TooLarge
 from namespaces.flows.model import Flow, Trigger
 from runner.triggers.webhook import WebhookRequest
 
-MOST_PARTS = 1_000
 LONGEST_FIELD = 1 << 20
 
 
@@ -49,18 +48,18 @@ def is_multipart(request: WebhookRequest) -> bool:
     return request.content_type.lower().startswith("multipart/form-data")
 
 
-def read_form(request: WebhookRequest, flow: Flow, trigger: Trigger, execution_id: str) -> Form:
+def read_form(request: WebhookRequest, flow: Flow, trigger: Trigger, execution_id: str, most_parts: int) -> Form:
     """The parts of the body. Raises ``InvalidInput`` for what is no multipart body, ``TooLarge`` for too many parts."""
     from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
     from werkzeug.formparser import FormDataParser
     from werkzeug.http import parse_options_header
 
     kind, options = parse_options_header(request.content_type)
-    parser = FormDataParser(max_form_parts=MOST_PARTS, max_form_memory_size=LONGEST_FIELD, silent=False)
+    parser = FormDataParser(max_form_parts=most_parts, max_form_memory_size=LONGEST_FIELD, silent=False)
     try:
         _, fields, files = parser.parse(io.BytesIO(request.body), kind, len(request.body), options)
     except RequestEntityTooLarge:
-        raise TooLarge(f"a form has at most {MOST_PARTS} parts, and 1 MiB of text") from None
+        raise TooLarge(f"a form has at most {most_parts} parts, and 1 MiB of text") from None
     except (ValueError, HTTPException):
         raise InvalidInput("the body is not the multipart form that its Content-Type promises") from None
     parts: list[Part] = []

@@ -17,8 +17,9 @@ from sqlalchemy.engine import Connection
 
 from namespaces import revisions
 from namespaces.clock import Clock
-from namespaces.errors import InvalidFlow, LannerError
+from namespaces.errors import InvalidFlow, LannerError, TooLarge
 from namespaces.flows.model import Flow, Trigger
+from namespaces.hits import Hits
 from namespaces.ids import new_id
 from namespaces.registry import Registry
 from namespaces.store.db import Database
@@ -116,6 +117,8 @@ class Webhooks:
         *,
         rate: tuple[float, int] | None = None,
         largest_body: int = LARGEST_BODY,
+        form_parts: int = 1_000,
+        hits: Hits | None = None,
     ) -> None:
         """``rate`` is ``limits.webhook_rate`` (per second, burst) for triggers that set none; None: no limit."""
         self._database = database
@@ -125,6 +128,8 @@ class Webhooks:
         self._rendering = rendering
         self._rate = rate
         self._largest_body = largest_body
+        self._form_parts = form_parts
+        self._hits = hits or Hits()
         self._known: OrderedDict[tuple[str, str], Hooks] = OrderedDict()
         self._buckets: OrderedDict[Key, Bucket] = OrderedDict()
         self._strangers: OrderedDict[str, Bucket] = OrderedDict()
@@ -250,7 +255,11 @@ class Webhooks:
         execution_id = new_id()
         form = None
         if webhookparts.is_multipart(request):
-            form = webhookparts.read_form(request, flow, trigger, execution_id)
+            try:
+                form = webhookparts.read_form(request, flow, trigger, execution_id, self._form_parts)
+            except TooLarge:
+                self._hits.note("form_parts")
+                raise
             parts = [part.variables() for part in form.parts]
             variables |= {"body": None, "formFields": form.fields, "parts": parts}
         context = self._rendering.context(flow, trigger, variables)
@@ -329,6 +338,8 @@ class Webhooks:
             ok, bucket = webhook.take(self._buckets.get(key), rate[0], rate[1], self._clock.monotonic())
             self._buckets[key] = bucket
             _bound(self._buckets)
+        if not ok and not written:
+            self._hits.note("webhook_rate")
         return ok
 
     def _own_delivery_key(self, flow: Flow, trigger: Trigger, context: Mapping[str, Any]) -> str | None:

@@ -6,9 +6,11 @@ Counted from rows at the time of the scrape, so that they are right after a rest
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from math import isinf
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from flask import Blueprint, Response, current_app
@@ -18,6 +20,7 @@ from namespaces.store.outbox import table as outbox_table
 from namespaces.tables import FlowRow
 from runner.rows import execution_table, run_table
 from runner.tables import LateResultRow
+from service import limits
 from service.api.answers import answer
 from service.api.context import lanner
 from service.version import VERSION
@@ -27,8 +30,42 @@ resource = Blueprint("metrics_export", __name__)
 flow_table = FlowRow.__table__  # type: ignore[attr-defined]
 late_table = LateResultRow.__table__  # type: ignore[attr-defined]
 
-Figure = tuple[str, str, str, dict[str, str], float]
-"""(name, type, help, labels, value)."""
+Figure = tuple[str, dict[str, str], float]
+"""(name, labels, value)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What one metric is: counters count from the start of the process unless the help says otherwise."""
+
+    kind: Literal["gauge", "counter"]
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+FAMILIES: Mapping[str, Family] = {
+    "lanner_info": Family("gauge", "Version of the server; always 1.", ("version",)),
+    "lanner_process_start_time_seconds": Family("gauge", "Start of the process, seconds since 1970."),
+    "lanner_executions": Family("gauge", "Executions kept, by state.", ("state",)),
+    "lanner_executions_open": Family("gauge", "Executions not finished."),
+    "lanner_task_runs_open": Family("gauge", "Task runs not ended."),
+    "lanner_flows": Family("gauge", "Flows in the registry."),
+    "lanner_outbox_messages": Family("gauge", "Effects waiting to be carried out."),
+    "lanner_outbox_oldest_seconds": Family("gauge", "How long the oldest effect is overdue."),
+    "lanner_late_results_total": Family("counter", "Results refused because their epoch was old; of the instance."),
+    "lanner_event_streams_open": Family("gauge", "Open event streams."),
+    "lanner_limit": Family("gauge", "Configured limit (`limits.*`): bytes, seconds or a number.", ("name",)),
+    "lanner_limit_hits_total": Family("counter", "How often a limit was met in this process.", ("name",)),
+    "lanner_limit_used": Family("gauge", "How much of a limit is taken now.", ("name",)),
+    "lanner_git_sync_total": Family("counter", "Sync passes by outcome.", ("source", "outcome")),
+    "lanner_git_fetch_failures_total": Family("counter", "Failed fetches by reason.", ("source", "reason")),
+    "lanner_git_webhook_total": Family("counter", "Git hook deliveries by result.", ("provider", "result")),
+    "lanner_git_state": Family("gauge", "1 for the present state of a source, 0 for the others.", ("source", "state")),
+    "lanner_git_lag_seconds": Family("gauge", "How long a commit has been seen and not applied.", ("source",)),
+    "lanner_git_applied_timestamp_seconds": Family("gauge", "When a source was applied last.", ("source",)),
+    "lanner_git_items": Family("gauge", "Files of a source by kind and state.", ("source", "kind", "state")),
+}
+"""Every metric: the source of `docs/reference/metrics.md`. A figure of another name is a defect."""
 STARTED_AT = time.time()
 
 _KESTRA = {
@@ -36,6 +73,7 @@ _KESTRA = {
     "lanner_executions_open": "kestra_executor_execution_running_count",
     "lanner_task_runs_open": "kestra_worker_running_count",
 }
+_TWINS = {twin: name for name, twin in _KESTRA.items()}
 
 
 @resource.get("/metrics", endpoint="metrics")
@@ -46,8 +84,8 @@ def metrics() -> Response:
 @resource.get("/prometheus", endpoint="prometheus")
 def prometheus() -> Response:
     found = list(figures())
-    twins = [(_KESTRA[name], *rest) for name, *rest in found if name in _KESTRA]
-    return _text([*found, *twins])  # type: ignore[list-item]
+    twins = [(_KESTRA[name], labels, value) for name, labels, value in found if name in _KESTRA]
+    return _text([*found, *twins])
 
 
 @resource.get("/version", endpoint="version")
@@ -66,11 +104,19 @@ def exposition(found: Iterable[Figure]) -> str:
         by_name.setdefault(figure[0], []).append(figure)
     lines: list[str] = []
     for name, figures_of in by_name.items():
-        lines += [f"# HELP {name} {figures_of[0][2]}", f"# TYPE {name} {figures_of[0][1]}"]
-        for _, _, _, labels, value in figures_of:
+        family = FAMILIES[_TWINS.get(name, name)]
+        lines += [f"# HELP {name} {family.help}", f"# TYPE {name} {family.kind}"]
+        for _, labels, value in figures_of:
             inside = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
-            lines.append(f"{name}{{{inside}}} {value:g}" if inside else f"{name} {value:g}")
+            lines.append(f"{name}{{{inside}}} {_number(value)}" if inside else f"{name} {_number(value)}")
     return "\n".join(lines) + "\n"
+
+
+def _number(value: float) -> str:
+    """Whole numbers in full: ``1073741824`` and not ``1.07374e+09``."""
+    if isinf(value):
+        return "+Inf"
+    return str(int(value)) if value.is_integer() else repr(value)
 
 
 def _escaped(text: str) -> str:
@@ -80,15 +126,11 @@ def _escaped(text: str) -> str:
 def figures() -> Iterator[Figure]:
     wiring = lanner()
     yield from wiring.database.read(lambda c: list(_of_database(c, wiring.clock.now())))
-    yield "lanner_info", "gauge", "Version of the server.", {"version": VERSION}, 1.0
-    yield "lanner_process_start_time_seconds", "gauge", "Start of the process.", {}, STARTED_AT
-    streams = current_app.extensions["lanner.streams"]
-    yield "lanner_event_streams_open", "gauge", "Open event streams.", {}, float(streams.open)
-    sync: Any = getattr(wiring, "sync", None)
-    if sync is not None:
-        for name, labels, value in sync.figures():
-            kind = "counter" if name.endswith("_total") else "gauge"
-            yield name, kind, "Git sync, see the reference.", labels, value
+    yield "lanner_info", {"version": VERSION}, 1.0
+    yield "lanner_process_start_time_seconds", {}, STARTED_AT
+    yield "lanner_event_streams_open", {}, float(current_app.extensions["lanner.streams"].open)
+    yield from limits.figures(wiring)
+    yield from wiring.sync.figures()
 
 
 def _of_database(connection: Connection, now: datetime) -> Iterator[Figure]:
@@ -98,16 +140,16 @@ def _of_database(connection: Connection, now: datetime) -> Iterator[Figure]:
     count = sa.func.count()
     state = execution_table.c.state
     for row in connection.execute(sa.select(state, count.label("n")).group_by(state).order_by(state)):
-        yield "lanner_executions", "gauge", "Executions kept, by state.", {"state": row.state}, float(row.n)
+        yield "lanner_executions", {"state": row.state}, float(row.n)
     unfinished = one(sa.select(count).where(execution_table.c.finished.is_(False)))
-    yield "lanner_executions_open", "gauge", "Executions not finished.", {}, unfinished
+    yield "lanner_executions_open", {}, unfinished
     open_runs = one(sa.select(count).where(run_table.c.terminal.is_(False)))
-    yield "lanner_task_runs_open", "gauge", "Task runs not ended.", {}, open_runs
+    yield "lanner_task_runs_open", {}, open_runs
     flows = one(sa.select(count).where(flow_table.c.deleted.is_(False)))
-    yield "lanner_flows", "gauge", "Flows in the registry.", {}, flows
+    yield "lanner_flows", {}, flows
     waiting, oldest = connection.execute(sa.select(count, sa.func.min(outbox_table.c.due_at))).one()
-    yield "lanner_outbox_messages", "gauge", "Effects waiting to be carried out.", {}, float(waiting)
+    yield "lanner_outbox_messages", {}, float(waiting)
     age = max(0.0, (now - oldest).total_seconds()) if oldest is not None else 0.0
-    yield "lanner_outbox_oldest_seconds", "gauge", "How long the oldest effect is overdue.", {}, age
+    yield "lanner_outbox_oldest_seconds", {}, age
     late = one(sa.select(count).select_from(late_table))
-    yield "lanner_late_results_total", "counter", "Results refused because their epoch was old.", {}, late
+    yield "lanner_late_results_total", {}, late

@@ -65,7 +65,7 @@ def create_app(lanner: Lanner) -> Flask:
     gate.install(app)
     app.extensions["lanner.gate"] = gate
     app.extensions["lanner.endpoints"] = table
-    _answer_errors(app, pages)
+    _answer_errors(app, pages, lanner)
     app.after_request(secured)
     if settings.server.trusted_proxies:
         app.wsgi_app = BehindProxy(app.wsgi_app, settings.server.trusted_proxies)  # type: ignore[method-assign]
@@ -82,7 +82,7 @@ def create_management_app(lanner: Lanner) -> Flask:
     app.config.update(PROVIDE_AUTOMATIC_OPTIONS=False, MAX_CONTENT_LENGTH=0)
     for blueprint in (health.resource, metrics.resource):
         app.register_blueprint(blueprint)
-    _answer_errors(app, None)
+    _answer_errors(app, None, lanner)
     app.after_request(secured)
     return app
 
@@ -95,7 +95,15 @@ def _pages() -> Any:
     return pages if hasattr(pages, "blueprint") else None
 
 
-def _answer_errors(app: Flask, pages: Any) -> None:
+def _limit_met() -> str:
+    """Which limit made this request too large. A body without a length is cut off, never counted in parts."""
+    length = request.content_length
+    if length is not None and length <= (request.max_content_length or 0):
+        return "form_parts"
+    return "upload_bytes" if request.endpoint in UPLOADS else "body_bytes"
+
+
+def _answer_errors(app: Flask, pages: Any, lanner: Lanner) -> None:
     """JSON for the API and machines; the pages draw their own errors where they want to."""
 
     def drawn(error: Exception) -> Response | None:
@@ -112,6 +120,7 @@ def _answer_errors(app: Flask, pages: Any) -> None:
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
         if isinstance(error, RequestEntityTooLarge):
+            lanner.hits.note(_limit_met())
             # The rest of the body stays unread: the connection cannot be used again.
             response = drawn(error) or problems.of_http(error)
             response.headers["Connection"] = "close"

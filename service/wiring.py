@@ -14,7 +14,10 @@ from zoneinfo import ZoneInfo
 from namespaces.blobs import LocalStorage, Storage
 from namespaces.clock import Clock, SystemClock
 from namespaces.errors import ConfigurationError, StartRefused
+from namespaces.expressions import Limits as ExpressionLimits
 from namespaces.flows.catalog import Catalog, load_entry_points
+from namespaces.flows.limits import FlowLimits
+from namespaces.hits import Hits
 from namespaces.registry import Registry
 from namespaces.secrets import Secrets, Vault, load_or_create_key
 from namespaces.store.db import Database, open_database
@@ -32,6 +35,7 @@ from runner.ports import ExecutionPorts, FlowPorts, World
 from runner.renderer import Renderer
 from runner.rendering import Rendering
 from runner.rescue import Reconciler
+from runner.retention import Kept, Retention
 from runner.scheduler import SchedulerSettings
 from runner.timers import TimerLoop
 from runner.triggering import Triggers, TriggerSettings
@@ -60,21 +64,17 @@ class Lanner:
         self.draining = threading.Event()
         self.database: Database = open_database(settings.database_url, must_exist=True)
         self.nudges = open_nudges(self.database.url, silent=environ.get("LANNER_TEST_SILENT") == "1")
+        self.hits = Hits()
         plugins = load_entry_points()
         self.plugin_problems = plugins.problems
         self.catalog = Catalog(plugins.types)
-        self.registry = Registry(
-            self.database,
-            self.catalog,
-            clock,
-            plugin_defaults=settings.plugin_defaults,
-            language_default=_language(settings),
-            strict=settings.strict,
-        )
+        self.registry = Registry(self.database, self.catalog, clock, hits=self.hits, **_reading(settings))
         self.vault = Vault(_key(settings))
         self.secrets = Secrets(self.database, self.vault, environ)
         self.storage = _storage(settings)
-        self.renderer = Renderer()
+        self.renderer = Renderer(
+            limits=expression_limits(settings), recursive=settings.recursive_rendering, hits=self.hits
+        )
         self.egress = workers.egress(settings)
         environment = {
             name.removeprefix(settings.env_prefix).lower(): value
@@ -92,10 +92,18 @@ class Lanner:
             ports_of=lambda place, value, run, _context: ExecutionPorts(world, place, value, run),
             flow_ports=lambda flow: FlowPorts(world, flow.namespace),
             listens=self._listens,
-            limits=execution_limits(settings),
+            limits=execution_limits(settings, self.hits),
         )
         self.work = ThreadPoolExecutor(ENGINE_THREADS, thread_name_prefix="lanner-engine")
-        self.executions = Executions(self.database, self.registry, clock, self.nudges, self.rendering, self.work)
+        self.executions = Executions(
+            self.database,
+            self.registry,
+            clock,
+            self.nudges,
+            self.rendering,
+            self.work,
+            pins_subflows=settings.subflow_pin == "run",
+        )
         self.triggers = Triggers(
             self.database,
             self.registry,
@@ -117,7 +125,10 @@ class Lanner:
         self.driver.effects = self.effects
         self.timers = TimerLoop(self.executions, self.driver)
         self.outbox = OutboxLoop(self.database, self.effects, clock)
-        self.reconciler = Reconciler(self.executions, self.driver, self.dispatch, self.worker.id)
+        retention = Retention(
+            self.executions, Kept(executions=settings.retention.executions, audit=settings.retention.audit)
+        )
+        self.reconciler = Reconciler(self.executions, self.driver, self.dispatch, self.worker.id, retention)
         self.sync: SyncService = self._sync(settings)
         self._stop: list[Callable[[], None]] = []
 
@@ -136,12 +147,10 @@ class Lanner:
             settings.mirror_dir,
             section,
             resolve_credential=settings.resolve,
-            reading_options={
-                "plugin_defaults": tuple(settings.plugin_defaults),
-                "language_default": _language(settings),
-                "strict": settings.strict,
-            },
+            reading_options=_reading(settings),
             nudges=self.nudges,
+            hits=self.hits,
+            runs_kept_for=settings.retention.sync_runs,
         )
 
     def toggle_trigger(self, namespace: str, flow_id: str, trigger_id: str, enabled: bool) -> None:
@@ -207,7 +216,38 @@ def build(
     return Lanner(settings, roles, environ or {}, clock or SystemClock())
 
 
-def execution_limits(settings: Settings) -> Limits:
+def _reading(settings: Settings) -> dict[str, Any]:
+    """How flows are read, through the API and from Git alike."""
+    limits = settings.limits
+    return {
+        "plugin_defaults": tuple(settings.plugin_defaults),
+        "language_default": _language(settings),
+        "language_unmarked": settings.flow_language_unmarked,
+        "strict": settings.strict,
+        "limits": FlowLimits(
+            flow_bytes=limits.flow_bytes,
+            flow_nodes=limits.flow_nodes,
+            flow_depth=limits.flow_depth,
+            flow_aliases=limits.flow_aliases,
+            tasks_per_flow=limits.tasks_per_flow,
+        ),
+    }
+
+
+def expression_limits(settings: Settings) -> ExpressionLimits:
+    """The limits of R21 as the renderer wants them."""
+    limits = settings.limits
+    return ExpressionLimits(
+        text=limits.template_bytes,
+        expression=limits.expression_bytes,
+        output=limits.rendered_bytes,
+        context=limits.context_bytes,
+        seconds=limits.render_time.total_seconds(),
+        memory_bytes=limits.render_memory_bytes,
+    )
+
+
+def execution_limits(settings: Settings, hits: Hits) -> Limits:
     """The limits of R21 as executions want them."""
     limits = settings.limits
     return Limits(
@@ -219,6 +259,10 @@ def execution_limits(settings: Settings) -> Limits:
         output_row_bytes=limits.output_row_bytes,
         output_bytes=limits.output_bytes,
         task_cache_entries=limits.task_cache_entries,
+        input_bytes=limits.input_bytes,
+        upload_bytes=limits.upload_bytes,
+        memory_bytes=limits.memory_bytes,
+        hits=hits,
     )
 
 
@@ -229,6 +273,7 @@ def trigger_settings(settings: Settings) -> TriggerSettings:
         recover_missed_schedules=settings.recover_missed_schedules,
         webhook_rate=(rate / 60, rate) if rate else None,
         webhook_body_bytes=settings.limits.webhook_body_bytes,
+        form_parts=settings.limits.form_parts,
         log_bad_inputs=settings.trigger_errors == "log",
         scheduler=SchedulerSettings(idempotency_keys=settings.retention.idempotency_keys),
     )

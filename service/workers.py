@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from namespaces.hits import Hits
 from namespaces.ids import new_id
 from namespaces.instance import instance_id
 from runner.dispatch.base import Dispatch
@@ -42,7 +43,8 @@ class Workers:
         # A fresh id each start: what an earlier process held is adopted, or found to be lost.
         self.id = new_id()
         self.reporter = DatabaseReporter(lanner.executions, self.id)
-        self.limits = worker_limits(settings)
+        self.limits = worker_limits(settings, lanner.hits)
+        self.slots = Slots(settings.subprocesses, lanner.hits)
         spools = settings.data_dir / "spool"
         spool = spools / "local"
         self._spool_lock: datafolder.Lock | None = None
@@ -59,7 +61,7 @@ class Workers:
                 clock=lanner.clock,
                 spawner=self.spawner,
                 catalog=lanner.catalog,
-                slots=Slots(settings.subprocesses),
+                slots=self.slots,
                 limits=self.limits,
                 settings=task_settings(settings),
                 egress=lanner.egress,
@@ -137,7 +139,7 @@ class Workers:
             self._spool_lock.release()
 
 
-def worker_limits(settings: Settings) -> Limits:
+def worker_limits(settings: Settings, hits: Hits) -> Limits:
     """The limits of R21 as the worker wants them."""
     limits = settings.limits
     return Limits(
@@ -153,6 +155,9 @@ def worker_limits(settings: Settings) -> Limits:
         written_file=limits.attempt_file_bytes,
         subprocesses=settings.subprocesses,
         download=limits.output_file_bytes,
+        memory=limits.attempt_memory_bytes,
+        cpu_s=None if limits.attempt_cpu is None else limits.attempt_cpu.total_seconds(),
+        hits=hits,
     )
 
 
@@ -167,6 +172,7 @@ def task_settings(settings: Settings) -> TaskSettings:
         docker_host=tasks.docker.host,
         docker_volumes=tasks.docker.volumes,
         docker_privileged=tasks.docker.privileged,
+        minimum_isolation=tasks.minimum_isolation,
     )
 
 

@@ -76,10 +76,12 @@ class SyncLoop:
         read_row: Callable[[Any], GitSource | None],
         workers: int = 4,
         holder: str | None = None,
+        runs_kept_for: timedelta = RUNS_KEPT_FOR,
     ) -> None:
         """``read_row`` makes the source of a row that was added through the API."""
         self._tools = tools
         self._read_row = read_row
+        self._runs_kept_for = runs_kept_for
         self._nudges = nudges
         self._workers = workers
         self._holder = holder or f"{socket.gethostname()}:{os.getpid()}:{new_id()}"
@@ -290,7 +292,7 @@ class SyncLoop:
             run = self._succeeded(sync, wish, row, outcome)
         if whole:
             # Once a day is often enough, and the whole tree is compared once a day.
-            before = tools.clock.now() - RUNS_KEPT_FOR
+            before = tools.clock.now() - self._runs_kept_for
             tools.database.write(lambda tx: store.purge_runs(tx, name, before=before, keep=RUNS_KEPT))
         self._nudges.send(GIT_TOPIC)
         if run is not None and run.outcome in ("applied", "degraded"):

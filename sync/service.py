@@ -9,7 +9,7 @@ import hashlib
 import secrets
 import threading
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from namespaces.clock import Clock
 from namespaces.errors import ConfigurationError, Conflict, Forbidden, InvalidInput, NotFound
 from namespaces.flows.catalog import Catalog
 from namespaces.flows.parse import Reading, read_flow
+from namespaces.hits import Hits
 from namespaces.ownership import SourceRule, check_rules
 from namespaces.store.db import Database
 from namespaces.store.nudges import Nudges
@@ -29,7 +30,7 @@ from sync import requests, store
 from sync.addresses import check_commit_id, check_ref_name
 from sync.config import Resolve, parse_sources
 from sync.hooks import HookAnswer, Hooks
-from sync.loop import GIT_TOPIC, SyncLoop
+from sync.loop import GIT_TOPIC, RUNS_KEPT_FOR, SyncLoop
 from sync.mirror import Mirror
 from sync.model import MIB, Commit, Delivery, GitSource, ItemView, Ref, Settings, State, Status, SyncResult, SyncRun
 from sync.plan import Plan
@@ -59,12 +60,14 @@ class SyncService:
         resolve_credential: Resolve = _unresolved,
         reading_options: Mapping[str, Any] | None = None,
         nudges: Nudges | None = None,
+        hits: Hits | None = None,
+        runs_kept_for: timedelta = RUNS_KEPT_FOR,
         holder: str | None = None,
     ) -> None:
         """``sources`` are those of the configuration; those added through the API are found in the database.
 
         ``reading_options`` are passed to ``read_flow`` (plugin defaults, language); ``nudges`` gets the topics
-        ``git`` and ``catalog``.
+        ``git`` and ``catalog``, ``hits`` counts the limits that files met.
         """
         self._database = database
         self._clock = clock
@@ -73,9 +76,13 @@ class SyncService:
         self._configured = tuple(sources)
         self._nudges = nudges or Nudges()
         options = dict(reading_options or {})
+        met = hits or Hits()
 
         def read(text: bytes, namespace: str | None) -> Reading:
-            return read_flow(text, catalog, namespace=namespace, **options)
+            reading = read_flow(text, catalog, namespace=namespace, **options)
+            for problem in reading.problems:
+                met.note(problem.limit)
+            return reading
 
         self._loop = SyncLoop(
             Tools(
@@ -89,6 +96,7 @@ class SyncService:
             nudges=self._nudges,
             read_row=self._read_row,
             workers=self._settings.workers,
+            runs_kept_for=runs_kept_for,
             holder=holder,
         )
         self._hooks = Hooks(database, clock, self._loop.sources, self._ask)

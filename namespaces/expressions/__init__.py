@@ -38,11 +38,11 @@ def _now() -> datetime:
     return SystemClock().now()
 
 
-def parse(text: str) -> Expression:
+def parse(text: str, limits: Limits = _LIMITS) -> Expression:
     """What is known about a text without rendering it. Never raises; cached by text."""
     from namespaces.expressions import rendering
 
-    return rendering.parse(text)
+    return rendering.parse(text, limits)
 
 
 def render(

@@ -9,7 +9,7 @@ import re
 from bisect import bisect_right
 from typing import NamedTuple, NoReturn
 
-from namespaces.expressions.failures import DEFAULT_LIMITS, SyntaxProblem
+from namespaces.expressions.failures import DEFAULT_LIMITS, Limits, SyntaxProblem, longer
 
 
 class Token(NamedTuple):
@@ -50,8 +50,9 @@ _CLOSERS = {"(": ")", "[": "]", "{": "}"}
 class Lexer:
     """One pass over one text."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, limits: Limits = DEFAULT_LIMITS) -> None:
         self.text = text
+        self._limits = limits
         self._starts: list[int] | None = None
 
     def position(self, offset: int) -> tuple[int, int]:
@@ -61,15 +62,23 @@ class Lexer:
         line = bisect_right(self._starts, offset)
         return line, offset - self._starts[line - 1] + 1
 
-    def fail(self, message: str, offset: int, hint: str = "") -> NoReturn:
+    def fail(self, message: str, offset: int, hint: str = "", limit: str = "") -> NoReturn:
         line, column = self.position(offset)
-        raise SyntaxProblem(f"{message} at line {line}, column {column}", line=line, column=column, hint=hint)
+        message = f"{message} at line {line}, column {column}"
+        raise SyntaxProblem(message, line=line, column=column, hint=hint, limit=limit)
+
+    def _fail_if_long(self, began: int, at: int) -> None:
+        """One expression or tag from ``began`` on is bounded, so that reading it is."""
+        most = self._limits.expression
+        if at - began > most or ((at - began) * 4 > most and longer(self.text[began:at], most)):
+            self.fail(f"an expression has more than {most} bytes", began, limit="expression_bytes")
 
     def segments(self) -> list[Segment]:
         """The whole text in order. Raises :class:`SyntaxProblem` for what is unclosed or no token."""
         text = self.text
-        if len(text) > DEFAULT_LIMITS.text:
-            raise SyntaxProblem(f"the text has {len(text)} characters, the limit is {DEFAULT_LIMITS.text}", line=1)
+        if longer(text, self._limits.text):
+            message = f"the text has {len(text)} characters, the limit is {self._limits.text} bytes"
+            raise SyntaxProblem(message, line=1, limit="template_bytes")
         found: list[Segment] = []
         at = 0
         trim_next = False
@@ -128,11 +137,12 @@ class Lexer:
                 at = blank.end()
             if at >= len(text):
                 self.fail(f"unclosed `{opener}`", began)
-            if at - began > DEFAULT_LIMITS.expression:
-                self.fail(f"an expression has more than {DEFAULT_LIMITS.expression} characters", began)
+            if at - began > self._limits.expression:
+                self._fail_if_long(began, at)
             if not depth:
                 trim = text.startswith("-" + closer, at)
                 if trim or text.startswith(closer, at):
+                    self._fail_if_long(began, at)
                     tokens.append(Token("end", opener, at, at))
                     return tokens, at + len(closer) + (1 if trim else 0), trim
             token = self._token(at)
@@ -221,7 +231,7 @@ class Lexer:
             blank = _SPACE.match(self.text, at)
             if blank:
                 at = blank.end()
-            if at >= len(self.text) or at - began > DEFAULT_LIMITS.expression:
+            if at >= len(self.text) or at - began > self._limits.expression:
                 self.fail("unclosed `#{`", began)
             if not depth and self.text[at] == "}":
                 tokens.append(Token("end", "#{", at, at))

@@ -6,7 +6,7 @@ Statements are here, expressions in ``operands``; neither knows which functions 
 from __future__ import annotations
 
 from namespaces.expressions import tree
-from namespaces.expressions.failures import SyntaxProblem
+from namespaces.expressions.failures import DEFAULT_LIMITS, Limits, SyntaxProblem
 from namespaces.expressions.lexer import Lexer, Segment
 from namespaces.expressions.operands import ExpressionReader
 
@@ -22,9 +22,9 @@ _CLOSING = frozenset((
 ))  # fmt: skip
 
 
-def parse_template(text: str) -> tree.Template:
+def parse_template(text: str, limits: Limits = DEFAULT_LIMITS) -> tree.Template:
     """The tree of a text. Raises :class:`SyntaxProblem`."""
-    lexer = Lexer(text)
+    lexer = Lexer(text, limits)
     template = _Statements(lexer, lexer.segments()).template()
     deep = _too_deep(template)
     if deep is not None:

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 
 from namespaces.errors import LannerError
 from namespaces.expressions.cache import TextCache
-from namespaces.expressions.failures import LimitReached, Limits, NothingFound, RenderError, SyntaxProblem
+from namespaces.expressions.failures import (
+    DEFAULT_LIMITS,
+    LimitReached,
+    Limits,
+    NothingFound,
+    RenderError,
+    SyntaxProblem,
+)
 from namespaces.expressions.operators import OPERATORS
 from namespaces.expressions.ports import Ports
 from namespaces.expressions.registry import function
@@ -52,19 +59,20 @@ class Expression:
 class _Compiled:
     """A text's tree, and its program from the first rendering on."""
 
-    __slots__ = ("assigned", "error", "expression", "program", "reads_outside", "template")
+    __slots__ = ("assigned", "bounds", "error", "expression", "program", "reads_outside", "template")
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, limits: Limits) -> None:
         from namespaces.expressions import analysis, builtins, parser
 
         assert builtins.FILTERS
+        self.bounds = (limits.text, limits.expression)
         self.error: SyntaxProblem | None = None
         self.template: tree.Template | None = None
         self.program: Program | None = None
         self.reads_outside = True
         self.assigned: tuple[str, ...] = ()
         try:
-            template = parser.parse_template(text)
+            template = parser.parse_template(text, limits)
         except SyntaxProblem as error:
             self.error = error
             self.expression = Expression(text, False, True, str(error), error.line, error.column, error.hint)
@@ -86,8 +94,10 @@ class _Compiled:
         """The program. Raises the syntax error of the text."""
         if self.program is None:
             if self.template is None:
-                assert self.error is not None
-                raise RenderError(str(self.error), line=self.error.line, column=self.error.column, hint=self.error.hint)
+                error = self.error
+                assert error is not None
+                made = LimitReached if error.limit else RenderError
+                raise made(str(error), line=error.line, column=error.column, hint=error.hint, limit=error.limit)
             from namespaces.expressions.compiler import compile_template
 
             try:
@@ -108,21 +118,21 @@ def resize_cache(*, entries: int, characters: int) -> None:
 
 def warm() -> None:
     """Loads parser, compiler and filters, so that the first rendering does not pay for it."""
-    compiled("{{ '' }}").ready()
+    compiled("{{ '' }}", DEFAULT_LIMITS).ready()
 
 
-def compiled(text: str) -> _Compiled:
-    """The cached tree and program of a text."""
+def compiled(text: str, limits: Limits) -> _Compiled:
+    """The cached tree and program of a text, read under these limits."""
     found = _cache.get(text)
-    if found is None:
-        found = _Compiled(text)
+    if found is None or found.bounds != (limits.text, limits.expression):
+        found = _Compiled(text, limits)
         _cache.put(text, found)
     return found
 
 
-def parse(text: str) -> Expression:
+def parse(text: str, limits: Limits = DEFAULT_LIMITS) -> Expression:
     """What a text is: static, cheap, wrong. Never raises; cached."""
-    return Expression(text, True, True) if "{" not in text else compiled(text).expression
+    return Expression(text, True, True) if "{" not in text else compiled(text, limits).expression
 
 
 def explained(error: Exception, state: State, line: int) -> RenderError:
@@ -145,7 +155,7 @@ def explained(error: Exception, state: State, line: int) -> RenderError:
     if isinstance(error, RecursionError):
         return LimitReached("the value is too deeply nested", line=line)
     if isinstance(error, MemoryError):
-        return LimitReached("expression result too large: out of memory", line=line)
+        return LimitReached("expression result too large: out of memory", line=line, limit="render_memory_bytes")
     return RenderError(f"the expression failed: {error}", line=line)
 
 
@@ -182,7 +192,7 @@ def until_stable(text: str, state: State, *, restricted: bool, recursive: bool) 
     for _ in range(state.limits.passes + 1):
         if "{" not in current:
             break
-        found = compiled(current)
+        found = compiled(current, state.limits)
         inner = state.nested(current, restricted)
         inner.held = held if recursive else None
         made = once(found, inner)
@@ -260,7 +270,7 @@ def render(
 ) -> str:
     if "{" not in text:
         return text
-    found = compiled(text)
+    found = compiled(text, limits)
     state = State(text, context, ports, now, zone, limits, restricted)
     if recursive:
         return until_stable(text, state, restricted=restricted, recursive=True)
@@ -284,7 +294,7 @@ def render_typed(
     started = False
     size = 0
     state = State(text, context, ports, now, zone, limits, restricted)
-    for piece in pieces(compiled(text), state):
+    for piece in pieces(compiled(text, limits), state):
         if piece is None:
             continue
         if not started:

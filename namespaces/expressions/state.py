@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import NoReturn
 
 from namespaces.errors import did_you_mean
-from namespaces.expressions.failures import LimitReached, Limits, NothingFound, RefusedOutside, RenderError
+from namespaces.expressions.failures import LimitReached, Limits, NothingFound, RefusedOutside, RenderError, longer
 from namespaces.expressions.ports import Ports
 from namespaces.expressions.values import is_list, kind, to_json, to_text
 
@@ -135,8 +135,8 @@ class State:
 
     def sized(self, text: str) -> str:
         """The text, unless it is longer than any result may be."""
-        if len(text) > self.limits.output:
-            raise LimitReached(f"expression result too large: more than {self.limits.output} characters")
+        if longer(text, self.limits.output):
+            raise self._too_large(f"more than {self.limits.output} bytes")
         self.made(len(text))
         return text
 
@@ -159,7 +159,11 @@ class State:
     def room(self, size: int) -> None:
         """Refuses a result of ``size`` characters or elements before it is made."""
         if size > self.limits.output:
-            raise LimitReached(f"expression result too large: {size}, the limit is {self.limits.output}")
+            raise self._too_large(f"{size}, the limit is {self.limits.output}")
+
+    def _too_large(self, what: str) -> LimitReached:
+        hint = "write large results to a file"
+        return LimitReached(f"expression result too large: {what}", hint=hint, limit="rendered_bytes")
 
     # -- variables
 
@@ -265,8 +269,11 @@ class State:
             parts.append(text)
             size += len(text)
             if size > self.limits.output:
-                raise LimitReached(f"expression result too large: more than {self.limits.output} characters")
-        return "".join(parts)
+                raise self._too_large(f"more than {self.limits.output} bytes")
+        made = "".join(parts)
+        if longer(made, self.limits.output):
+            raise self._too_large(f"more than {self.limits.output} bytes")
+        return made
 
 
 def _bounded(value: object, left: list[int], depth: int) -> object:
@@ -276,7 +283,7 @@ def _bounded(value: object, left: list[int], depth: int) -> object:
         left[0] -= 1
         return value
     if left[0] < 0:
-        raise LimitReached("expression result too large")
+        raise LimitReached("expression result too large", limit="rendered_bytes")
     if isinstance(value, str):
         return value
     if depth > _DEEPEST:

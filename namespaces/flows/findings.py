@@ -18,18 +18,18 @@ class Findings:
 
     def __init__(self, document: Document | None = None) -> None:
         self._document = document
-        self._found: list[tuple[Severity, str, Path, str, str]] = []
+        self._found: list[tuple[Severity, str, Path, str, str, str]] = []
         self.failed = False
 
-    def error(self, code: str, path: Path, message: str, hint: str = "") -> None:
+    def error(self, code: str, path: Path, message: str, hint: str = "", *, limit: str = "") -> None:
         self.failed = True
-        self._found.append((Severity.ERROR, code, path, message, hint))
+        self._found.append((Severity.ERROR, code, path, message, hint, limit))
 
     def warning(self, code: str, path: Path, message: str, hint: str = "") -> None:
-        self._found.append((Severity.WARNING, code, path, message, hint))
+        self._found.append((Severity.WARNING, code, path, message, hint, ""))
 
     def info(self, code: str, path: Path, message: str, hint: str = "") -> None:
-        self._found.append((Severity.INFO, code, path, message, hint))
+        self._found.append((Severity.INFO, code, path, message, hint, ""))
 
     def text_at(self, path: Path, value: Any) -> str:
         """A scalar as it was written."""
@@ -53,9 +53,11 @@ class Findings:
         if not self._found:
             return document.problems
         located = []
-        for severity, code, path, message, hint in self._found:
+        for severity, code, path, message, hint, limit in self._found:
             line, column = document.position(path)
-            located.append(Problem(code, message, path_text(path), line, column, severity=severity, hint=hint))
+            located.append(
+                Problem(code, message, path_text(path), line, column, severity=severity, hint=hint, limit=limit)
+            )
         located.sort(key=lambda p: (p.line == 0, p.line, p.column))
         return (*document.problems, *located)
 

@@ -17,6 +17,7 @@ from namespaces.flows.declared import read_flow_outputs, read_inputs, read_label
 from namespaces.flows.defaults import Defaults, PluginDefault
 from namespaces.flows.findings import Findings
 from namespaces.flows.language import check_strict, language_of
+from namespaces.flows.limits import DEFAULTS, FlowLimits
 from namespaces.flows.model import Flow, Runnable, Task, Trigger
 from namespaces.flows.reader import Document, Path, read_yaml
 from namespaces.flows.scope import Scope
@@ -78,6 +79,7 @@ def read_flow(
     language_default: str = "auto",
     language_unmarked: int = 1,
     strict: int | None = None,
+    limits: FlowLimits = DEFAULTS,
 ) -> Reading:
     """Read and validate one flow.
 
@@ -85,7 +87,7 @@ def read_flow(
     first, then the server's. ``language_default`` is the nearest setting (``auto``, ``1`` or ``2``);
     ``strict`` 1 or 2 refuses the constructs of the other version, and expressions that cannot be read.
     """
-    document = read_yaml(text)
+    document = read_yaml(text, limits)
     if not document.ok:
         document = replace(document, problems=tuple(_in_kestras_words(p) for p in document.problems))
         if document.value is None:
@@ -123,7 +125,7 @@ def read_document(
     made = _top_level(scope, value, namespace)
     language, reason = language_of(scope, document.text, value, language_default, language_unmarked)
     flow = Flow(**made, written=value, language=language, language_reason=reason)
-    check_flow(scope, flow, document.text, strict=strict is not None)
+    check_flow(scope, flow, document, strict=strict is not None)
     if strict is not None:
         check_strict(findings, scope, strict)
     if scope.defaults is not None:

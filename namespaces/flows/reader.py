@@ -17,13 +17,10 @@ import yaml
 from yaml._yaml import CParser
 
 from namespaces.errors import Problem, Severity
+from namespaces.flows.limits import DEFAULTS, FlowLimits, size_text
 
 Path = tuple[str | int, ...]
 
-MAX_BYTES = 1024 * 1024
-MAX_DEPTH = 64
-MAX_NODES = 100_000
-MAX_ALIASES = 1_000
 MAX_MERGE_LEVELS = 20
 MAX_KEYS = 20_000
 
@@ -74,9 +71,9 @@ def scalar_text(value: object) -> str:
 
 
 class _Refused(Exception):
-    def __init__(self, code: str, message: str, line: int = 0, column: int = 0) -> None:
+    def __init__(self, code: str, message: str, line: int = 0, column: int = 0, limit: str = "") -> None:
         super().__init__(message)
-        self.code, self.message, self.line, self.column = code, message, line, column
+        self.code, self.message, self.line, self.column, self.limit = code, message, line, column, limit
 
 
 @dataclass(frozen=True)
@@ -90,6 +87,7 @@ class Document:
     value: Any
     problems: tuple[Problem, ...] = ()
     text: str = field(default="", repr=False)
+    limits: FlowLimits = field(default=DEFAULTS, repr=False)
 
     @property
     def ok(self) -> bool:
@@ -117,14 +115,14 @@ class Document:
     @cached_property
     def _detailed(self) -> _Builder:
         # A second pass, only paid by files with findings: recording marks would slow down every file.
-        builder = _Builder(self.text, positions={})
+        builder = _Builder(self.text, self.limits, positions={})
         # A fault is already in `problems`; what was seen before it has a position.
         with contextlib.suppress(_Refused, yaml.YAMLError, ValueError):
             builder.build()
         return builder
 
 
-def read_yaml(data: bytes | str) -> Document:
+def read_yaml(data: bytes | str, limits: FlowLimits = DEFAULTS) -> Document:
     """Read one document. Never raises because of the content: every fault is in ``problems``.
 
     Codes: G001 syntax, G002 encoding, G003 duplicate key, G005 tag, G006 limit, G014 several documents,
@@ -132,31 +130,35 @@ def read_yaml(data: bytes | str) -> Document:
     """
     problems: list[Problem] = []
     try:
-        text = _decode(data, problems)
+        text = _decode(data, problems, limits.flow_bytes)
     except _Refused as refused:
         return Document(None, (_problem(refused),))
     try:
-        builder = _Builder(text)
+        builder = _Builder(text, limits)
         value = builder.build()
         if builder.duplicates:
-            problems.extend(_duplicate_problems(text))
+            problems.extend(_duplicate_problems(text, limits))
     except _Refused as refused:
-        return Document(None, (*problems, _problem(refused)), text)
+        return Document(None, (*problems, _problem(refused)), text, limits)
     except (yaml.YAMLError, ValueError) as error:
-        return Document(None, (*problems, _syntax_problem(error, text)), text)
+        return Document(None, (*problems, _syntax_problem(error, text, limits.flow_depth)), text, limits)
     if value is _NO_VALUE:
         problems.append(Problem("G102", "the file is empty", severity=Severity.WARNING, line=1, column=1))
         value = None
-    return Document(value, tuple(problems), text)
+    return Document(value, tuple(problems), text, limits)
 
 
 _PAIR = re.compile(r"(?<!\\)\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 
 
-def _decode(data: bytes | str, problems: list[Problem]) -> str:
+def _too_large(size: int, most: int) -> _Refused:
+    return _Refused("G006", f"the file is larger than {size_text(most)}: {size} bytes", limit="flow_bytes")
+
+
+def _decode(data: bytes | str, problems: list[Problem], most: int) -> str:
     if isinstance(data, bytes):
-        if len(data) > MAX_BYTES:
-            raise _Refused("G006", f"the file is larger than 1 MiB: {len(data)} bytes")
+        if len(data) > most:
+            raise _too_large(len(data), most)
         try:
             text = data.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -169,8 +171,8 @@ def _decode(data: bytes | str, problems: list[Problem]) -> str:
             size = len(text) if text.isascii() else len(text.encode("utf-8"))
         except UnicodeEncodeError as error:
             raise _Refused("G002", f"not UTF-8: lone surrogate at position {error.start}") from None
-        if size > MAX_BYTES:
-            raise _Refused("G006", f"the file is larger than 1 MiB: {size} bytes")
+        if size > most:
+            raise _too_large(size, most)
     if "\\u" in text and text.lstrip()[:1] == "{":
         # JSON writes characters beyond U+FFFF as two escapes, which YAML has no words for.
         text = _PAIR.sub(lambda pair: json.loads(f'"{pair[0]}"'), text)
@@ -210,8 +212,9 @@ class _Anchored:
 class _Builder:
     """Builds plain values from events; with ``positions`` it also notes where each key and item stands."""
 
-    def __init__(self, text: str, positions: dict[Path, tuple[int, int]] | None = None) -> None:
+    def __init__(self, text: str, limits: FlowLimits, positions: dict[Path, tuple[int, int]] | None = None) -> None:
         self._parser = CParser(text)
+        self._limits = limits
         self.positions = positions
         self.texts: dict[Path, str] = {}
         self.duplicates: list[tuple[str, Path, int, int, int]] = []
@@ -228,6 +231,7 @@ class _Builder:
         nodes = 0
         result = _NO_VALUE
         positions = self.positions
+        most_nodes, most_depth = self._limits.flow_nodes, self._limits.flow_depth
 
         while True:
             event: Any = get_event()
@@ -249,16 +253,16 @@ class _Builder:
                 stack.append(value)
                 top = value
                 nodes += 1
-                if nodes > MAX_NODES:
-                    raise self._limit(event, f"expands to more than {MAX_NODES:,} nodes")
+                if nodes > most_nodes:
+                    raise self._too_many_nodes(event)
                 continue
             elif kind is mapping_end or kind is sequence_end:
                 assert top is not None
                 stack.pop()
                 if top.merges is not None:
                     nodes += self._merge(top)
-                if nodes > MAX_NODES:
-                    raise self._limit(event, f"expands to more than {MAX_NODES:,} nodes")
+                if nodes > most_nodes:
+                    raise self._too_many_nodes(event)
                 if top.anchor is not None:
                     self._anchors[top.anchor] = _Anchored(top.items, nodes - top.count, top.height + 1, top.level, None)
                 value, height = top.items, top.height + 1
@@ -274,10 +278,10 @@ class _Builder:
                     continue
                 value = anchored.value
                 nodes += anchored.nodes
-                if nodes > MAX_NODES:
-                    raise self._limit(event, f"expands to more than {MAX_NODES:,} nodes")
-                if len(stack) + anchored.height > MAX_DEPTH:
-                    raise self._limit(event, f"nesting deeper than {MAX_DEPTH}")
+                if nodes > most_nodes:
+                    raise self._too_many_nodes(event)
+                if len(stack) + anchored.height > most_depth:
+                    raise self._too_deep(event)
                 if top is not None:
                     top.height = max(top.height, anchored.height)
                     if top.key is _MERGE:
@@ -344,8 +348,8 @@ class _Builder:
             return
         if len(top.items) >= MAX_KEYS:
             raise self._limit(event, f"more than {MAX_KEYS:,} keys in one mapping")
-        if nodes > MAX_NODES:
-            raise self._limit(event, f"expands to more than {MAX_NODES:,} nodes")
+        if nodes > self._limits.flow_nodes:
+            raise self._too_many_nodes(event)
         top.items[text] = None  # keeps the order of keys and finds a duplicate before its value is read
         top.key = text
         if self.positions is not None:
@@ -358,8 +362,8 @@ class _Builder:
     def _open(self, event: Any, stack: list[_Open], top: _Open | None, nodes: int, mapping: bool) -> _Open:
         if event.tag is not None and event.tag != _CORE + ("map" if mapping else "seq") and event.tag != "!":
             raise self._refuse("G005", f"tag not allowed: {_short_tag(event.tag)}", event)
-        if len(stack) >= MAX_DEPTH:
-            raise self._limit(event, f"nesting deeper than {MAX_DEPTH}")
+        if len(stack) >= self._limits.flow_depth:
+            raise self._too_deep(event)
         if top is not None and top.key is _NO_VALUE and type(top.items) is dict:
             raise self._refuse("G001", "keys must be text", event)
         if event.anchor is not None:
@@ -374,8 +378,8 @@ class _Builder:
 
     def _resolve(self, event: Any) -> _Anchored:
         self._aliases += 1
-        if self._aliases > MAX_ALIASES:
-            raise self._limit(event, f"more than {MAX_ALIASES:,} aliases")
+        if self._aliases > self._limits.flow_aliases:
+            raise self._limit(event, f"more than {self._limits.flow_aliases:,} aliases", "flow_aliases")
         if event.anchor not in self._anchors:
             raise self._refuse("G001", f"found undefined alias {event.anchor!r}", event)
         anchored = self._anchors[event.anchor]
@@ -418,10 +422,17 @@ class _Builder:
         mark = event.start_mark
         return _Refused(code, message, mark.line + 1, mark.column + 1)
 
-    def _limit(self, event: Any, message: str) -> _Refused:
+    def _limit(self, event: Any, message: str, limit: str = "") -> _Refused:
         refused = self._refuse("G006", message, event)
         refused.message += f" at line {refused.line}"
+        refused.limit = limit
         return refused
+
+    def _too_many_nodes(self, event: Any) -> _Refused:
+        return self._limit(event, f"expands to more than {self._limits.flow_nodes:,} nodes", "flow_nodes")
+
+    def _too_deep(self, event: Any) -> _Refused:
+        return self._limit(event, f"nesting deeper than {self._limits.flow_depth}", "flow_depth")
 
 
 _MERGE = object()
@@ -437,11 +448,11 @@ def _short_tag(tag: str) -> str:
 
 
 def _problem(refused: _Refused) -> Problem:
-    return Problem(refused.code, refused.message, line=refused.line, column=refused.column)
+    return Problem(refused.code, refused.message, line=refused.line, column=refused.column, limit=refused.limit)
 
 
-def _duplicate_problems(text: str) -> list[Problem]:
-    builder = _Builder(text, positions={})
+def _duplicate_problems(text: str, limits: FlowLimits) -> list[Problem]:
+    builder = _Builder(text, limits, positions={})
     builder.build()
     return [
         Problem("G003", f"duplicate key {key!r} (lines {first}, {line})", path_text(path), line, column)
@@ -449,7 +460,7 @@ def _duplicate_problems(text: str) -> list[Problem]:
     ]
 
 
-def _syntax_problem(error: Exception, text: str) -> Problem:
+def _syntax_problem(error: Exception, text: str, most_depth: int) -> Problem:
     if isinstance(error, yaml.reader.ReaderError):
         character = error.character if isinstance(error.character, int) else ord(error.character[:1] or "\0")
         message = f"character U+{character:04X} is not allowed at position {error.position}: {error.reason}"
@@ -459,11 +470,12 @@ def _syntax_problem(error: Exception, text: str) -> Problem:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     parts = [str(part) for part in (getattr(error, "context", None), getattr(error, "problem", None)) if part]
     message = ", ".join(parts) or str(error) or type(error).__name__
+    limit = ""
     code = "G002" if "control characters" in message or "Unicode character" in message else "G001"
     line, column = (mark.line + 1, mark.column + 1) if mark is not None else (0, 0)
     if "maximum nesting depth" in message:  # libyaml's own guard, met while it looks ahead for a simple key
-        code, message = "G006", f"nesting deeper than {MAX_DEPTH}"
-    return Problem(code, f"{message} at line {line}" if line else message, line=line, column=column)
+        code, message, limit = "G006", f"nesting deeper than {most_depth}", "flow_depth"
+    return Problem(code, f"{message} at line {line}" if line else message, line=line, column=column, limit=limit)
 
 
 def path_text(path: Path) -> str:

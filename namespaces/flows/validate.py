@@ -11,22 +11,21 @@ from namespaces.flows.findings import Findings
 from namespaces.flows.language import path_of, texts
 from namespaces.flows.lint import check_expressions
 from namespaces.flows.model import Flow, Input
-from namespaces.flows.reader import Path, scalar_text
+from namespaces.flows.reader import Document, Path, scalar_text
 from namespaces.flows.scope import Scope
 
-MAX_TASKS = 5_000
 MAX_INPUTS = 1_000
 _READS_FILES = re.compile(r"\{[{%][^}]*?\b(read|fileURI|fileSize|fileExists|isFileEmpty)\s*\(")
 _SCHEDULES = frozenset(f"io.kestra.plugin.core.trigger.{name}" for name in ("Schedule", "ScheduleOnDates"))
 
 
-def check_flow(scope: Scope, flow: Flow, text: str, *, strict: bool = False) -> None:
+def check_flow(scope: Scope, flow: Flow, document: Document, *, strict: bool = False) -> None:
     """All cross checks of ``flows.md`` 10.2 and 10.3."""
     findings = scope.findings
-    if len(scope.task_ids) > MAX_TASKS:
-        findings.error(
-            "F029", ("tasks",), f"a flow has at most {MAX_TASKS:,} tasks, this one has {len(scope.task_ids):,}"
-        )
+    most = document.limits.tasks_per_flow
+    if len(scope.task_ids) > most:
+        message = f"a flow has at most {most:,} tasks, this one has {len(scope.task_ids):,}"
+        findings.error("F029", ("tasks",), message, limit="tasks_per_flow")
     check_task_ids(scope)
     _check_self_calls(scope, flow)
     if flow.inputs:
@@ -34,7 +33,7 @@ def check_flow(scope: Scope, flow: Flow, text: str, *, strict: bool = False) -> 
     _check_preconditions(findings, flow)
     _check_schedules(findings, flow)
     _tell_without_effect(scope, flow)
-    check_expressions(scope, flow, text, strict=strict)
+    check_expressions(scope, flow, document.text, strict=strict)
 
 
 def check_task_ids(scope: Scope) -> None:

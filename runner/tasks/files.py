@@ -150,6 +150,7 @@ def collect_folder(context: Running, folder: Path) -> dict[str, str]:
 def keep(context: Running, files: Mapping[str, Path], root: Path) -> dict[str, str]:
     limits = context.services.limits
     if len(files) > limits.files:
+        limits.hits.note("output_files")
         raise RunFailed(f"{len(files)} output files, more than {limits.files}", code="too_many_files")
     kept: dict[str, str] = {}
     total = 0
@@ -157,6 +158,7 @@ def keep(context: Running, files: Mapping[str, Path], root: Path) -> dict[str, s
         size = _regular(path, relative, root)
         total += size
         if size > limits.file or total > limits.files_total:
+            limits.hits.note("output_file_bytes" if size > limits.file else "output_files_bytes")
             raise RunFailed(f"output file {relative} is too large", code="file_too_large")
         kept[relative] = store_file(context, relative, path.resolve())
     return kept

@@ -281,6 +281,8 @@ def _finish(context: Running, script: Script, after: Mapping[str, Any]) -> Outpu
         info["exitCode"] = result.code
     context.info.update(info)
     outputs: dict[str, Any] = {"vars": reading.variables, "exitCode": result.code, "outputFiles": {}}
+    for limit in (*result.met, _LIMITS.get(result.reason, "")):
+        context.services.limits.hits.note(limit)
     if result.reason == "lost":
         raise RunFailed(
             "the supervisor of this script was killed from outside" + (f": {result.error}" if result.error else ""),
@@ -294,6 +296,7 @@ def _finish(context: Running, script: Script, after: Mapping[str, Any]) -> Outpu
         error.outputs = outputs
         raise
     if result.reason == "exit" and engine and (failed := containers.failure(script.folder)):
+        context.services.limits.hits.note(_LIMITS["oom"] if failed[0] == "script_oom" else "")
         raise RunFailed(failed[1], outputs=outputs, code=failed[0])
     _raise_for(result, outputs)
     return Output(values=outputs)
@@ -309,8 +312,15 @@ def _collected(context: Running, after: Mapping[str, Any]) -> dict[str, str]:
     return kept
 
 
+_LIMITS = {
+    "oom": "attempt_memory_bytes",
+    "cpu": "attempt_cpu",
+    "pids": "attempt_processes",
+    "fsize": "attempt_file_bytes",
+}
 _REASONS = {
-    "oom": "killed by the kernel: out of memory (oom)",
+    "oom": "killed: out of memory (oom)",
+    "cpu": "killed: more processor time than allowed (cpu)",
     "pids": "killed: more processes than allowed (pids)",
     "fsize": "killed: it wrote a file larger than allowed (fsize)",
     "killed": "killed",

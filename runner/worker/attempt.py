@@ -311,6 +311,7 @@ class AttemptRunner:
                     raise
                 raise RunFailed(problem, code="number_too_large", hint=TEXT_INSTEAD) from None
             if size > self.services.limits.outputs:
+                self.services.limits.hits.note("output_bytes")
                 raise RunFailed(
                     f"the outputs are {size} bytes, more than {self.services.limits.outputs}",
                     code="output_too_large",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from namespaces.hits import Hits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +24,10 @@ class Limits:
     processes: int = 512
     written_file: int = 4 << 30
     """The longest file a script may write (RLIMIT_FSIZE)."""
+    memory: int | None = None
+    """Resident memory of a script with all it started; None: no bound."""
+    cpu_s: float | None = None
+    """Processor time of the same."""
     subprocesses: int = min(64, 2 * (os.cpu_count() or 1))
     """Scripts at once in this worker."""
     download: int = 1 << 30
@@ -31,6 +37,7 @@ class Limits:
     orphan_after_s: float = 60.0
     unresponsive_s: float = 5.0
     """A task that is no process and ignores its end is given up after so long."""
+    hits: Hits = field(default_factory=Hits, compare=False, repr=False)
 
 
 def number_too_large(value: object, place: str = "outputs") -> str | None:

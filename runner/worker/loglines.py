@@ -96,8 +96,11 @@ class LogSink:
             number = LEVELS[level]
             if number < self._minimum:
                 return
-            message = clean(self._masker.mask(message), self._limits.log_line)
+            whole = self._masker.mask(message)
+            message = clean(whole, self._limits.log_line)
             if seq is None:
+                if len(message) < len(whole):
+                    self._limits.hits.note("log_line_bytes")
                 self._bytes += len(message)
                 if self._bytes > self._limits.log_head + self._limits.log_tail:
                     self._dropped += 1
@@ -164,5 +167,6 @@ class LogSink:
 
     def _note_dropped(self) -> None:
         if self._dropped:
+            self._limits.hits.note("log_bytes")
             self._pending.append(line(self._origin, self._clock.now(), "WARN", f"{self._dropped} lines dropped"))
             self._dropped = 0

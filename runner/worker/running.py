@@ -65,6 +65,8 @@ class TaskSettings:
     docker_host: str | None = None
     docker_volumes: bool = False
     docker_privileged: bool = False
+    minimum_isolation: str = "process"
+    """``process``, ``bubblewrap`` or ``container`` (S17)."""
 
 
 @dataclass(slots=True, kw_only=True)

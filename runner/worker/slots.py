@@ -7,17 +7,23 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 
+from namespaces.hits import Hits
 from runner.plugin import RunFailed
 
 
 class Slots:
     """A counted gate. Waiting ends with a slot, or when the attempt is cancelled."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, hits: Hits | None = None) -> None:
         self.size = size
+        self._hits = hits or Hits()
         self._used = 0
         self._waiting: OrderedDict[str, deque[threading.Event]] = OrderedDict()
         self._lock = threading.Lock()
+
+    @property
+    def used(self) -> int:
+        return self._used
 
     @contextlib.contextmanager
     def hold(self, namespace: str, cancelled: threading.Event) -> Iterator[None]:
@@ -33,6 +39,7 @@ class Slots:
             if self._used < self.size and not self._waiting:
                 self._used += 1
                 return
+            self._hits.note("subprocesses")
             turn = threading.Event()
             self._waiting.setdefault(namespace, deque()).append(turn)
         while not turn.wait(0.2):

@@ -64,7 +64,7 @@ class ScriptSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScriptResult:
-    """How a script ended. ``reason``: exit, timeout, killed, abandoned, start_failed, oom, pids, fsize or lost."""
+    """How a script ended. ``reason``: exit, timeout, killed, abandoned, start_failed, oom, cpu, pids, fsize or lost."""
 
     epoch: int
     reason: str
@@ -72,6 +72,8 @@ class ScriptResult:
     signal: int | None = None
     error: str | None = None
     dropped: int = 0
+    met: tuple[str, ...] = ()
+    """Limits of the log (``limits.*``) that cost a line or a part of one."""
     isolation: str = ""
 
 
@@ -222,6 +224,7 @@ class Script:
             signal=data["signal"],
             error=data["error"],
             dropped=data["dropped"],
+            met=tuple(data.get("met", ())),
             isolation=data["isolation"],
         )
 
@@ -375,6 +378,8 @@ class Spawner:
                 "line": limits.log_line,
                 "rate": limits.log_rate,
                 "processes": limits.processes,
+                "memory": limits.memory,
+                "cpu": limits.cpu_s,
                 "fsize": limits.written_file,
             },
             "after": dict(spec.after),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -173,7 +174,7 @@ class Limits(Section):
     input_bytes: Size = Field(MIB, description="One input value that is no file.")
     flow_bytes: Size = Field(MIB, description="YAML of one flow.")
     flow_nodes: int = Field(100_000, ge=1, description="Nodes of a flow after its aliases are expanded.")
-    flow_depth: int = Field(64, ge=1, description="Nesting of a flow.")
+    flow_depth: int = Field(64, ge=1, le=200, description="Nesting of a flow.")
     flow_aliases: int = Field(1_000, ge=0, description="Aliases in a flow.")
     tasks_per_flow: int = Field(5_000, ge=1, description="Tasks of a flow.")
     task_runs_per_execution: int = Field(50_000, ge=1, description="Task runs of an execution with its iterations.")
@@ -184,7 +185,7 @@ class Limits(Section):
     output_row_bytes: Size = Field(256 * 1024, description="Outputs kept in the database; larger ones go to storage.")
     output_bytes: Size = Field(10 * MIB, description="Outputs of a task run.")
     task_cache_entries: int = Field(1_000, ge=1, description="Outputs kept for one task with `taskCache`.")
-    context_bytes: Size = Field(32 * MIB, description="Context of one rendering.")
+    context_bytes: Size = Field(32 * MIB, le=40 * MIB, description="Context of one rendering.")
     output_file_bytes: Size = Field(1024 * MIB, description="One output file.")
     output_files: int = Field(1_000, ge=1, description="Output files of a task.")
     output_files_bytes: Size = Field(10 * 1024 * MIB, description="Output files of an execution.")
@@ -205,7 +206,9 @@ class Retention(Section):
     """How long things are kept."""
 
     executions: Duration | None = Field(None, description="Finished executions; by default for ever.")
-    audit: Duration = Field("365d", validate_default=True, description="Audit log.")
+    audit: Duration = Field(
+        "365d", ge=timedelta(days=365), validate_default=True, description="Audit log; at least a year."
+    )
     idempotency_keys: Duration = Field("7d", validate_default=True, description="Idempotency keys.")
     sync_runs: Duration = Field("90d", validate_default=True, description="Records of syncs.")
 

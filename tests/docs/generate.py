@@ -190,12 +190,45 @@ def migration_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def metrics_page() -> str:
+    from service.limits import AT_THE_LIMIT
+    from service.metrics import FAMILIES
+
+    lines = [
+        "# Metrics",
+        "",
+        NOTE.format(source="service/metrics.py and service/limits.py"),
+        "`/metrics` gives these in Prometheus' text format, `/prometheus` the same with Kestra's names for some beside",
+        "them. Both need a login with `system.read`, or come without one from `server.management_port`.",
+        "",
+        "| Metric | Type | Labels | Meaning |",
+        "|---|---|---|---|",
+    ]
+    for name, family in FAMILIES.items():
+        labels = ", ".join(f"`{label}`" for label in family.labels) or "–"
+        lines.append(f"| `{name}` | {family.kind} | {labels} | {family.help} |")
+    lines += [
+        "",
+        "## Limits",
+        "",
+        'Every limit of the [settings](settings.md) is a `lanner_limit{name="…"}` (`+Inf`: no limit) and a',
+        '`lanner_limit_hits_total{name="…"}`. `executions` (of the instance, of the fullest namespace, of the fullest',
+        "flow), `subprocesses` and `memory_bytes` have a `lanner_limit_used` too. What happens at each:",
+        "",
+        "| `name` | At the limit |",
+        "|---|---|",
+        *(f"| `{name}` | {answer} |" for name, answer in AT_THE_LIMIT.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "cli.md": cli_page,
     "problems.md": problems_page,
     "tasks.md": tasks_page,
     "migration.md": migration_page,
+    "metrics.md": metrics_page,
 }
 
 if __name__ == "__main__":

@@ -128,6 +128,20 @@ def test_the_whole_tree_is_compared_once_a_day_and_old_runs_go(world: World, clo
     assert kept == 1
 
 
+@pytest.mark.parametrize(("days", "left"), [(10, 2), (1, 1)])
+def test_records_of_syncs_are_kept_as_long_as_they_shall_be(
+    world: World, clock: ManualClock, days: int, left: int
+) -> None:
+    world.synced({at("company.data", "a"): flow("a")})
+    clock.advance(timedelta(days=2))
+    world.push({at("company.data", "b"): flow("b")})
+
+    other = world.make(runs_kept_for=timedelta(days=days))
+    other.poll("data")
+
+    assert len(other.runs("data")) == left
+
+
 def test_files_that_are_not_read_yet_are_named(world: World) -> None:
     run = world.synced({at("company.data", "a"): flow("a"), "namespaces/company.data/kv.yaml": "a: 1\n"})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 from collections.abc import Iterable
 
 
@@ -81,3 +82,29 @@ def oom_kills() -> int | None:
     except OSError:
         pass
     return None
+
+
+def _stat(pid: int) -> list[bytes]:
+    """The fields of ``/proc/PID/stat`` after the name; empty when the process is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()
+    except OSError:
+        return []
+
+
+def resident(pids: Iterable[int]) -> int:
+    """Bytes of memory that these processes have in use; pages they share count in each."""
+    return sum(int(fields[21]) for pid in pids if (fields := _stat(pid))) * os.sysconf("SC_PAGE_SIZE")
+
+
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """Processor time of these processes and of the children they have waited for."""
+    ticks = sum(sum(map(int, fields[11:15])) for pid in pids if (fields := _stat(pid)))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def ended_cpu_seconds() -> float:
+    """Processor time of all children that this process has waited for."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime

@@ -16,7 +16,17 @@ import socket
 import time
 from typing import Any, NoReturn
 
-from runner.worker.bare.processes import boot_id, descendants, marked, oom_kills, process_start, send
+from runner.worker.bare.processes import (
+    boot_id,
+    cpu_seconds,
+    descendants,
+    ended_cpu_seconds,
+    marked,
+    oom_kills,
+    process_start,
+    resident,
+    send,
+)
 from runner.worker.bare.spool import STDERR, STDOUT, Lines, Spool, replace_file
 
 PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 1, 15, 36
@@ -34,6 +44,8 @@ DEFAULT_SIGNALS = [
 AFTER_END_S = 1.0
 FIRST_TICK_S = 0.25
 TICK_S = 0.5
+BOUND_TICK_S = 0.1
+"""How often a script with a bound on memory or processor time is looked at."""
 RECORDED_WITHIN_S = 0.1
 LIBC = ctypes.CDLL(None, use_errno=True)
 BOOT = boot_id()
@@ -105,6 +117,7 @@ class Supervisor:
         self.child: int | None = None
         self.main_ended: float | None = None
         self.oom_before: int | None = None
+        self.ended_cpu = ended_cpu_seconds()
         self.started = time.time()
         self.begun = time.monotonic()
 
@@ -368,7 +381,7 @@ class Supervisor:
             if self.oom_before is None:
                 self.oom_before = oom_kills()
             self.check_processes()
-            tick = TICK_S
+            tick = BOUND_TICK_S if self.limits.get("memory") or self.limits.get("cpu") else TICK_S
         limit = self.spec.get("timeout")
         return tick if limit is None else max(0.001, min(tick, self.begun + limit - now))
 
@@ -390,9 +403,18 @@ class Supervisor:
                 self.status = status
 
     def check_processes(self) -> None:
-        limit = self.limits.get("processes")
-        if limit and len(descendants(os.getpid())) > limit:
-            self.reason, self.stopping = "pids", True
+        """End a script that has more processes, memory or processor time than it may."""
+        below = descendants(os.getpid())
+        processes, memory, cpu = (self.limits.get(name) for name in ("processes", "memory", "cpu"))
+        reason = None
+        if processes and len(below) > processes:
+            reason = "pids"
+        elif memory and resident(below) > memory:
+            reason = "oom"
+        elif cpu and cpu_seconds(below) + ended_cpu_seconds() - self.ended_cpu > cpu:
+            reason = "cpu"
+        if reason:
+            self.reason, self.stopping = reason, True
             self.kill_everything()
 
     def kill_everything(self) -> None:
@@ -434,6 +456,7 @@ class Supervisor:
             "started": self.started,
             "ended": time.time(),
             "dropped": self.spool.dropped,
+            "met": sorted(self.spool.met),
             "frames": self.spool.number,
             "isolation": self.isolation,
         }

@@ -25,6 +25,7 @@ class Spool:
     """The log file of one attempt (``reliability.md`` R21): its head, then only the last ``tail`` bytes.
 
     The head ends at ``head`` bytes, or where the script has written more than ``rate`` lines per second for a minute.
+    ``full`` is the name of the limit that ended the head, ``met`` of those that cost a line or a part of one.
     One ``MARKER`` between head and tail counts what was dropped. Lines of the ``::{…}::`` protocol are results, not
     log: they are kept beyond the limits, up to 32 MiB.
     """
@@ -37,7 +38,8 @@ class Spool:
         self.written = 0
         self.protocol = 0
         self.dropped = 0
-        self.full = False
+        self.full = ""
+        self.met: set[str] = set()
         self.kept: deque[tuple[int, int, bytes]] = deque()
         self.kept_bytes = 0
         self.tokens = float(self.rate * BURST_S)
@@ -50,7 +52,10 @@ class Spool:
             self.protocol += len(data)
             self.frame(stamp, stream, data)
             return
-        self.full = self.full or self.written + len(data) > self.head or not self.allowed()
+        if not self.full and self.written + len(data) > self.head:
+            self.full = "log_bytes"
+        elif not self.full and not self.allowed():
+            self.full = "log_lines_per_second"
         if not self.full:
             self.written += len(data)
             self.frame(stamp, stream, data)
@@ -60,6 +65,7 @@ class Spool:
         while self.kept_bytes > self.tail or len(self.kept) > TAIL_LINES:
             self.kept_bytes -= len(self.kept.popleft()[2])
             self.dropped += 1
+            self.met.add(self.full)
 
     def allowed(self) -> bool:
         """Whether the rate leaves room for one more line; takes it."""
@@ -156,6 +162,7 @@ class Lines:
             cut += len(data) - self.limit
             data = data[: self.limit]
         if cut:
+            self.spool.met.add("log_line_bytes")
             data += b" \xe2\x80\xa6 [%d bytes cut]" % cut
         self.spool.line(self.stream, data)
 

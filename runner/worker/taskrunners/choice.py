@@ -39,6 +39,10 @@ class Choice:
     engine: str | None = None
 
 
+_LEVELS = ("process", "bubblewrap", "container")
+_LEVEL_OF = {PROCESS: "process", DOCKER: "container"}
+
+
 def choose(
     named: Mapping[str, Any] | None,
     legacy: str | None,
@@ -46,7 +50,27 @@ def choose(
     settings: TaskSettings,
     legacy_options: Mapping[str, Any] | None = None,
 ) -> Choice:
-    """The runner for one script. Raises ``RunFailed`` when a container is required and cannot be had."""
+    """The runner for one script. Raises ``RunFailed`` when a container is required and cannot be had, and when the
+    runner isolates less than ``tasks.minimum_isolation`` asks for (``reliability.md`` S17).
+    """
+    choice = _chosen(named, legacy, image, settings, legacy_options)
+    level, least = _LEVEL_OF[choice.type], settings.minimum_isolation
+    if _LEVELS.index(level) < _LEVELS.index(least):
+        raise RunFailed(
+            f"this script would run as a {level} ({choice.reason}), tasks.minimum_isolation is {least}",
+            code="isolation_too_weak",
+            hint="use the Docker task runner, with an engine that the worker can reach",
+        )
+    return choice
+
+
+def _chosen(
+    named: Mapping[str, Any] | None,
+    legacy: str | None,
+    image: str | None,
+    settings: TaskSettings,
+    legacy_options: Mapping[str, Any] | None,
+) -> Choice:
     wanted = str(named["type"]) if named and named.get("type") else None
     if wanted is None and legacy:
         wanted = DOCKER if legacy == "DOCKER" else PROCESS

@@ -104,6 +104,8 @@ def client_of(
         "shm": options.shm_size,
         "devices": options.device_requests or [],
         "pids": limits.processes,
+        "most_memory": limits.memory,
+        "most_cpu_s": limits.cpu_s,
         "grace": int(min(grace, limits.kill_grace_s / 2)),
         "labels": {ATTEMPT_LABEL: attempt, ROOT_LABEL: str(home.parent)},
         "error": str(home / _ERROR),

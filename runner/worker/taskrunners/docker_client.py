@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import sys
@@ -118,6 +119,7 @@ class Container:
 
     def host_config(self) -> Any:
         spec, memory = self.spec, self.spec["memory"]
+        seconds = math.ceil(spec["most_cpu_s"] or 0)
         options: dict[str, Any] = {
             "mounts": [types.Mount(path, path, type="bind") for path in spec["folders"]],
             "binds": spec["volumes"],
@@ -126,7 +128,8 @@ class Container:
             "network_mode": spec["network"],
             "extra_hosts": spec["hosts"],
             "nano_cpus": int(spec["cpus"] * 1e9) if spec["cpus"] else None,
-            "mem_limit": size(memory.get("memory")),
+            "mem_limit": smaller(size(memory.get("memory")), spec["most_memory"]),
+            "ulimits": [types.Ulimit(name="cpu", soft=seconds, hard=seconds)] if seconds else None,
             "memswap_limit": size(memory.get("memorySwap")),
             "mem_reservation": size(memory.get("memoryReservation")),
             "mem_swappiness": int(memory["memorySwappiness"]) if memory.get("memorySwappiness") else None,
@@ -183,6 +186,11 @@ def below(folders: Iterable[str]) -> Iterator[str]:
 def size(text: Any) -> int | None:
     """``512MB`` in bytes."""
     return utils.parse_bytes(str(text).replace(" ", "")) if text not in (None, "") else None
+
+
+def smaller(one: int | None, other: int | None) -> int | None:
+    """The tighter of two bounds, either of which may be missing."""
+    return min(one, other) if one and other else one or other
 
 
 def device(wanted: dict[str, Any]) -> Any:

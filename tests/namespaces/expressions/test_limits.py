@@ -48,7 +48,7 @@ from tests.namespaces.expressions.support import fault, out
         ("{{ t" + " ? t : t" * 1000 + " }}", "too deeply nested"),
         ("{% if t %}" * 100 + "{% endif %}" * 100, "too deeply nested"),
         ("{% for i in 1..2 %}" * 25 + "{% endfor %}" * 25, "too deeply nested"),
-        ("{{ '" + "a" * 70_000 + "' }}", "more than 65536 characters"),
+        ("{{ '" + "a" * 70_000 + "' }}", "more than 65536 bytes"),
         ("{{ 1 }}" + "a" * 1_100_000, "the limit is 1048576"),
         ("{{ fromJson(v) }}", "too large"),
         ("{{ fromJson('" + "[" * 5000 + "]" * 5000 + "') }}", "too deeply nested"),

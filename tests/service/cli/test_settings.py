@@ -254,11 +254,11 @@ def test_both_rooms_know_the_same_keys_of_a_source() -> None:
 
 
 def test_what_has_no_effect_yet_is_refused_when_changed(tmp_path: Path) -> None:
-    text = "subflow_pin: latest\nretention: {audit: 1y, executions: 30d}\nlimits: {flow_depth: 64}"
+    text = "policies: [{name: x}]\nauth: {groups: {a: b}}\nflow_language: auto"
 
     assert complaints(tmp_path, text) == [
-        "lanner.yaml:2 retention.executions has no effect in this release",
-        "lanner.yaml:1 subflow_pin has no effect in this release",
+        "lanner.yaml:2 auth.groups has no effect in this release",
+        "lanner.yaml:1 policies has no effect in this release",
     ]
 
 
