@@ -109,7 +109,7 @@ class Cron:
         return (day or weekday) if self.either_day else (day and weekday)
 
     def notes(self) -> list[tuple[str, str]]:
-        """Finding code and sentence of what an author should know: ``F104`` is a warning, ``F205`` an information."""
+        """Finding code and sentence of what an author should know: ``F1`` is a warning, ``F2`` an information."""
         found: list[tuple[str, str]] = []
         if self.never:
             found.append(("F104", f"cron expression '{self.text}' never fires: no such date exists"))
@@ -119,7 +119,7 @@ class Cron:
                 ("F205", f"fires when day of month ({days}) OR day of week ({weekdays}) matches; some crons mean AND")
             )
         if len(self.seconds) == 60:
-            found.append(("F205", "fires every second"))
+            found.append(("F116", "fires every second: executions that take longer pile up or are waited for"))
         return found
 
     def for_croniter(self) -> str:

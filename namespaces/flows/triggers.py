@@ -220,7 +220,7 @@ def _schedule(scope: Scope, own: dict[str, Any], _merged: dict[str, Any], path: 
         scope.findings.error("F015", (*path, "cron"), f"invalid cron expression '{written[:100]}': {fault}")
         return
     for code, note in cron.notes():
-        (scope.findings.warning if code == "F104" else scope.findings.info)(code, (*path, "cron"), note)
+        (scope.findings.warning if code.startswith("F1") else scope.findings.info)(code, (*path, "cron"), note)
 
 
 def _on_dates(scope: Scope, own: dict[str, Any], _merged: dict[str, Any], path: Path) -> None:

@@ -59,7 +59,7 @@ ROWS: dict[str, tuple[str, ...]] = {
         f"{BAD}::test_zones",
         f"{CRONS}::test_an_unknown_zone_is_refused_with_the_nearest_name",
     ),
-    "C15": (f"{MORE}::test_an_every_second_schedule_without_a_limit_is_taken_with_a_word_about_it",),
+    "C15": (f"{MORE}::test_an_every_second_schedule_without_a_limit_is_taken_with_a_warning",),
     "D1": (f"{GIVEN}[D1 ", f"{MORE}::test_an_odd_input_is_taken[D1 ", f"{MORE}::test_every_bad_input_is_told_at_once"),
     "D2": (f"{GIVEN}[D2 ", f"{GIVEN_TOO}[D2 ", f"{MORE}::test_an_odd_input_is_taken[D2 "),
     "D3": (f"{GIVEN}[D3 ", f"{BAD}::test_a_catastrophic_pattern_of_a_validator_is_refused_or_harmless"),
