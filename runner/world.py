@@ -25,6 +25,7 @@ from namespaces.tables import NamespaceRow
 from runner import access, batches
 from runner.executions import Executions
 from runner.logs import LEVELS, NAMES
+from runner.purging import delete_revisions, revision_table
 from runner.rows import execution_table, run_table
 from runner.tables import LogRow, MetricRow
 from runner.worker.reporter import Claim
@@ -299,6 +300,12 @@ class FlowWorld:
                         row.id, logs=kinds["logs"], metrics=kinds["metrics"], storage=kinds["storages"]
                     )
                     counts["executions"] += 1
+
+    def purge_flows(self, filters: Mapping[str, Any]) -> int:
+        """Delete old revisions of flows that nobody needs; how many. ``filters``: namespace, flowId."""
+        conditions = self._scope(revision_table, {"namespace": self._namespace, **filters}, None)
+        conditions.append(self._writable(revision_table, conditions))
+        return self._database.write(lambda tx: delete_revisions(tx, conditions))
 
     def _emptied(self, table: sa.Table, execution_id: str) -> int:
         """Delete an execution's rows of a table and say how many there were."""

@@ -46,6 +46,8 @@ _MODULES = {
     "log.": "maintenance",
     "metric.": "acts",
     "flow.Sleep": "acts",
+    "flow.Template": "acts",
+    "flow.PurgeFlows": "maintenance",
     "flow.ForEachItem$": "batches",
     "trigger.Toggle": "acts",
     "http.": "http",

@@ -61,8 +61,20 @@ def toggle(context: RunContext, task: data.Toggle) -> Output:
     return Output()
 
 
+def template(context: RunContext, task: Any) -> Output:
+    """Templates are off, as they are by default in Kestra: there is none that could be run."""
+    written = context.task.properties
+    name = f"{context.render(written.get('namespace'))}.{context.render(written.get('templateId'))}"
+    raise RunFailed(
+        f"templates are off on this server: '{name}' cannot be run",
+        code="templates_off",
+        hint="write its tasks as a flow of its own and call it with io.kestra.plugin.core.flow.Subflow",
+    )
+
+
 TASKS = {
     CORE + "metric.Publish": Implementation(run=publish),
+    CORE + "flow.Template": Implementation(run=template, render=False),
     CORE + "flow.Sleep": Implementation(run=sleep),
     CORE + "execution.Resume": Implementation(run=resume),
     CORE + "execution.Kill": Implementation(run=kill),

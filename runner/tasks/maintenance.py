@@ -1,4 +1,4 @@
-"""Tasks that look at or clear what executions left: log.Fetch, log.PurgeLogs, execution.Count, PurgeExecutions."""
+"""Tasks that look at or clear what executions left: log.Fetch, log.PurgeLogs, Count, PurgeExecutions, PurgeFlows."""
 
 from __future__ import annotations
 
@@ -66,9 +66,15 @@ def purge_executions(context: Running, task: types.PurgeExecutions) -> Output:
     return Output(values={f"{kind}Count": gone.get(kind, 0) for kind in kinds})
 
 
+def purge_flows(context: Running, task: types.PurgeFlows) -> Output:
+    wanted = {"namespace": task.namespace, "flowId": task.flow_id}
+    return Output(values={"count": context.world.purge_flows({k: v for k, v in wanted.items() if v})})
+
+
 TASKS = {
     CORE + "log.Fetch": Implementation(run=fetch_logs),
     CORE + "log.PurgeLogs": Implementation(run=purge_logs),
     CORE + "execution.Count": Implementation(run=count, raw=frozenset({"expression"})),
     CORE + "execution.PurgeExecutions": Implementation(run=purge_executions),
+    CORE + "flow.PurgeFlows": Implementation(run=purge_flows),
 }

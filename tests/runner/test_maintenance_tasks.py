@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from namespaces.errors import NotFound
+from runner.purging import revision_table
 from runner.starting import StartRequest
 from runner.world import namespace_table
 from tests.support.instances import NS, Instance
@@ -151,3 +152,33 @@ def test_what_another_source_owns_is_not_purged(instance: Instance, task: str) -
     assert one["state"]["current"] == "FAILED"
     assert any("'other.team' belongs to another source" in line for line in instance.logs(one["id"]))
     assert instance.logs(theirs) == ["hi"]
+
+
+def test_old_revisions_go_but_not_those_that_ran_or_are_the_newest(instance: Instance) -> None:
+    for number in (1, 2, 3, 4):
+        text = f"id: old\nnamespace: {NS}\n{LOGGING.replace('hi', str(number))}"
+        if number == 1:
+            instance.lanner.registry.create(text)
+        else:
+            instance.lanner.registry.update(NS, "old", text)
+        if number == 2:
+            instance.run("old")
+    instance.deploy("purge", f"tasks: [{{id: p, type: {CORE}flow.PurgeFlows, flowId: old}}]")
+
+    run = instance.run("purge")["taskRunList"][0]
+
+    query = sa.select(revision_table.c.revision).where(revision_table.c.flow_id == "old")
+    left = sorted(instance.database.read(lambda c: list(c.execute(query).scalars())))
+    assert run["outputs"] == {"count": 2}
+    assert left == [2, 4]
+
+
+def test_revisions_that_an_open_execution_may_start_are_kept(instance: Instance) -> None:
+    instance.deploy("old", LOGGING)
+    instance.deploy("open", f"tasks: [{{id: w, type: {CORE}flow.Pause}}]")
+    instance.in_state(instance.start("open"), "PAUSED")
+    text = f"id: old\nnamespace: {NS}\n{LOGGING.replace('hi', 'ho')}"
+    instance.lanner.registry.update(NS, "old", text)
+    instance.deploy("purge", f"tasks: [{{id: p, type: {CORE}flow.PurgeFlows, namespace: {NS}}}]")
+
+    assert instance.run("purge")["taskRunList"][0]["outputs"] == {"count": 0}

@@ -225,7 +225,8 @@ class PurgeExecutions(TaskType):
 
 class PurgeFlows(TaskType):
     type_name = CORE + "flow.PurgeFlows"
-    title = "Delete old revisions of flows."
+    title = "Delete old revisions of flows that no execution needs."
+    outputs = Counted
     namespace: DynamicText | None = None
     flow_id: DynamicText | None = None
 

@@ -220,6 +220,10 @@ class MemoryWorld:
         self.calls.append(("purge_logs", dict(filters)))
         return 3
 
+    def purge_flows(self, filters: Mapping[str, Any]) -> int:
+        self.calls.append(("purge_flows", dict(filters)))
+        return 2
+
     def purge_executions(self, filters: Mapping[str, Any]) -> dict[str, int]:
         self.calls.append(("purge_executions", dict(filters)))
         return {"executions": 1, "logs": 2, "metrics": 3, "storages": 4}
