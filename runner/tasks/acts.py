@@ -61,7 +61,7 @@ def toggle(context: RunContext, task: data.Toggle) -> Output:
     return Output()
 
 
-def template(context: RunContext, task: Any) -> Output:
+def template(context: RunContext, _task: Any) -> Output:
     """Templates are off, as they are by default in Kestra: there is none that could be run."""
     written = context.task.properties
     name = f"{context.render(written.get('namespace'))}.{context.render(written.get('templateId'))}"

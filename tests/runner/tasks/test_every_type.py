@@ -3,6 +3,7 @@
 A type, or a property of one, that is added to the catalog needs a row here.
 """
 
+# ruff: noqa: E501 - a row of a table stays on one line
 from __future__ import annotations
 
 import threading
