@@ -14,6 +14,7 @@ from namespaces.store.db import Database, PostgresDatabase, SqliteDatabase
 from namespaces.store.statements import Query, Write, raw
 from runner.renderer import Renderer
 from tests.support.instances import Shell
+from tests.support.waiting import until
 
 RETURN = 'type: io.kestra.plugin.core.debug.Return, format: "{{ taskrun.value ?? 1 }}"'
 
@@ -151,9 +152,9 @@ def test_a_result_costs_the_same_in_a_wide_execution_as_in_a_narrow_one(shell: S
         shell.deploy(f"w{width}", f"tasks: [{{id: p, type: io.kestra.plugin.core.flow.Parallel, tasks: [{tasks}]}}]\n")
         shell.dispatch.waiting.clear()
         one = shell.start(f"w{width}")
-        shell.in_state(one, "RUNNING")
+        until(lambda: len(shell.dispatch.waiting) == width, "all attempts with the dispatch")
         shell.work.submit(int).result()
-        (run_id, epoch), *_ = shell.dispatch.waiting
+        run_id, epoch = shell.dispatch.waiting[0]
         with counting(shell.database) as counted:
             shell.claim(one, run_id, epoch)
             shell.finish(one, run_id, epoch)
