@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +11,9 @@ from sqlalchemy.engine import Connection
 
 from namespaces.flows.model import Flow
 from namespaces.store.base import dump_json
-from namespaces.tables import TriggerRow
+from namespaces.tables import FlowRow, TriggerRow
 
+flow_table = FlowRow.__table__  # type: ignore[attr-defined]
 trigger_table = TriggerRow.__table__  # type: ignore[attr-defined]
 
 CHUNK = 400
@@ -114,6 +115,47 @@ def declare(tx: Connection, flows: Sequence[tuple[Flow, int]], generation: int) 
             )
     if rows_to_write:
         tx.execute(sa.insert(trigger_table), rows_to_write)
+
+
+def pause(tx: Connection, source: str, generation: int) -> None:
+    """Switch off every trigger of a source's flows: nobody answers for them any more (``gitops.md`` 2.1)."""
+    tx.execute(
+        sa.update(trigger_table)
+        .where(_flow_of(flow_table.c.source == source), trigger_table.c.disabled.is_(False))
+        .values(disabled=True, generation=generation)
+    )
+
+
+def resume(tx: Connection, source: str, next_generation: Callable[[], int]) -> None:
+    """Take ``pause`` back for the flows that the source owns now; what a flow itself switches off stays off."""
+    paused = [
+        row
+        for row in tx.execute(
+            sa.select(trigger_table).where(
+                _flow_of(flow_table.c.source == source, flow_table.c.disabled.is_(False)),
+                trigger_table.c.disabled.is_(True),
+            )
+        )
+        if not (row.declared or {}).get("disabled")
+    ]
+    if paused:
+        generation = next_generation()
+        tx.execute(
+            sa.update(trigger_table)
+            .where(
+                trigger_table.c.namespace == sa.bindparam("k_ns"),
+                trigger_table.c.flow_id == sa.bindparam("k_flow"),
+                trigger_table.c.trigger_id == sa.bindparam("k_id"),
+            )
+            .values(disabled=False, generation=generation),
+            [{"k_ns": row.namespace, "k_flow": row.flow_id, "k_id": row.trigger_id} for row in paused],
+        )
+
+
+def _flow_of(*conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    """That the flow of a declaration fulfils these conditions."""
+    same = (flow_table.c.namespace == trigger_table.c.namespace, flow_table.c.id == trigger_table.c.flow_id)
+    return sa.exists().where(*same, *conditions)
 
 
 def _declaration(row: Any) -> Declaration:

@@ -191,7 +191,8 @@ class Webhooks:
         for declaration in declared:
             trigger = flow.trigger(declaration.trigger_id) if flow is not None else None
             written: Mapping[str, Any] = trigger.properties if trigger is not None else declaration.declared
-            if trigger.disabled if trigger is not None else written.get("disabled") is True:
+            paused = declaration.disabled and not (flow is not None and flow.disabled)
+            if paused or (trigger.disabled if trigger is not None else written.get("disabled") is True):
                 continue
             key = str(written.get("key") or "")
             if "{{" in key or "{%" in key:

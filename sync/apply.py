@@ -131,6 +131,8 @@ def _flows(tx: Connection, order: Order, now: datetime, generation: int) -> None
         )
     if drafts:
         revisions.save(tx, drafts, now=now, generation=generation)
+        # Flows taken over from a source that is gone come with their triggers paused.
+        store.resume_triggers(tx, order.plan.source)
 
 
 def _origin(order: Order, step: Step, path: str | None = None) -> Origin:

@@ -183,6 +183,7 @@ class SyncService:
                 tx.execute(sa.insert(store.source_table).values(name=source.name, origin="api", config=dict(config)))
             else:
                 store.update(tx, source.name, origin="api", config=dict(config), state=State.UNKNOWN, message="")
+                store.resume_triggers(tx, source.name)
             _ensure_hook(tx, source, now)
             append(tx, Entry(actor=by, verb="source.added", object=source.name, detail={"url": source.url}), now=now)
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from namespaces import declarations, revisions
 from namespaces.errors import NotFound, Problem, Severity
 from namespaces.tables import FileRow, FlowRow, RevisionRow
 from sync.inventory import Inventory, Item, Key
@@ -54,6 +56,7 @@ def register(tx: Connection, sources: Sequence[GitSource], *, origin: str, now: 
             continue
         if old.state == RELEASED:
             values |= {"state": State.UNKNOWN, "reason": "", "message": ""}
+            resume_triggers(tx, source.name)
         tx.execute(sa.update(source_table).where(source_table.c.name == source.name).values(**values))
     for name, row in rows.items():
         if row.origin == origin and row.state != RELEASED:
@@ -61,7 +64,8 @@ def register(tx: Connection, sources: Sequence[GitSource], *, origin: str, now: 
 
 
 def release(tx: Connection, name: str) -> None:
-    """The source is no longer configured: what it applied stays."""
+    """The source is no longer configured: what it applied stays, with its triggers paused."""
+    declarations.pause(tx, name, revisions.next_generation(tx))
     tx.execute(
         sa.update(source_table)
         .where(source_table.c.name == name)
@@ -73,6 +77,11 @@ def release(tx: Connection, name: str) -> None:
             requested_at=None,
         )
     )
+
+
+def resume_triggers(tx: Connection, name: str) -> None:
+    """The source answers for its flows again, or now: their triggers go on."""
+    declarations.resume(tx, name, partial(revisions.next_generation, tx))
 
 
 def rows_of(connection: Connection) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -72,6 +73,35 @@ def test_loops_poll_by_themselves_and_stop_at_once(any_world: World) -> None:
         service.stop()
 
     assert service.status("data").state is State.SYNCED
+
+
+TRIGGERS = """triggers:
+  - {id: nightly, type: io.kestra.plugin.core.trigger.Schedule, cron: "0 3 * * *"}
+  - {id: never, type: io.kestra.plugin.core.trigger.Schedule, cron: "0 4 * * *", disabled: true}
+"""
+
+
+@pytest.mark.parametrize("name", ["data", "fresh"])
+def test_triggers_of_a_released_source_are_paused_until_one_owns_its_flows_again(world: World, name: str) -> None:
+    from namespaces.declarations import declarations
+    from sync.config import parse_sources
+
+    def paused() -> dict[str, bool]:
+        return {d.trigger_id: d.disabled for d in world.database.read(declarations)}
+
+    def reload(*configs: dict[str, Any]) -> None:
+        world.service.reload(parse_sources(list(configs), resolve_credential=str, settings=world.settings))
+
+    world.synced({at("company.data", "a"): flow("a", more=TRIGGERS)})
+    assert paused() == {"nightly": False, "never": True}
+
+    reload()
+    assert paused() == {"nightly": True, "never": True}
+
+    reload({**world.config, "name": name, "apply": {"adopt": True}})
+    world.service.sync_now(name)
+    assert paused() == {"nightly": False, "never": True}
+    assert world.flows(name) == {"company.data.a": 1}
 
 
 def test_a_configuration_that_was_read_again_is_taken_over(world: World) -> None:
