@@ -54,6 +54,25 @@ class TypeEntry:
         return tuple(dict.fromkeys((*names, *(older for name in names for older in older_names(name)))))
 
     @property
+    def examples(self) -> tuple[str, ...]:
+        """The type's own, or the one of its page."""
+        from namespaces.flows.types.samples import example_of
+
+        made = None if self.cls.examples else example_of(self.short)
+        return self.cls.examples if made is None else (made,)
+
+    def described(self, *, outputs: bool = False) -> dict[str, str]:
+        """Properties, or outputs, with what they are; empty words where a plugin says nothing."""
+        from namespaces.flows.types.words import OUTPUTS, SHARED
+
+        cls: type[BaseModel] | None = self.cls.outputs if outputs else self.cls
+        words = OUTPUTS if outputs else SHARED
+        fields = cls.model_fields.items() if cls is not None else ()
+        return {
+            name: field.description or words.get(name, "") for key, field in fields for name in [field.alias or key]
+        }
+
+    @property
     def inline(self) -> bool:
         """Whether the shell runs it where the event is applied."""
         return issubclass(self.cls, TaskType) and self.cls.inline

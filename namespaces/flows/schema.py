@@ -86,6 +86,11 @@ def type_schema(entry: TypeEntry, catalog: Catalog) -> Schema:
     if outputs is not None:
         made["outputs"] = outputs.model_json_schema(by_alias=True, ref_template="#/definitions/{model}")
         definitions.update(made["outputs"].pop("$defs", {}))
+        for name, words in entry.described(outputs=True).items():
+            if words:
+                made["outputs"]["properties"][name] = _beside(
+                    made["outputs"]["properties"][name], {"description": words}
+                )
     else:
         made["outputs"] = {"type": "object", "properties": {}}
     definitions.update({name: make(catalog) for name, make in _SHARED.items()})
@@ -108,11 +113,14 @@ def _type(entry: TypeEntry, definitions: Schema) -> Schema:
     own.pop("title", None)
     shared = _COMMON_OF.get(entry.kind, {})
     own["properties"] = {"type": {"enum": list(entry.names)}, **shared, **own.get("properties", {})}
+    for name, words in entry.described().items():
+        if words and "description" not in own["properties"][name]:
+            own["properties"][name] = _beside(own["properties"][name], {"description": words})
     own["required"] = sorted({"type", *own.get("required", ()), *(("id",) if shared else ())})
     if entry.cls.title:
         own["title"] = entry.cls.title
-    if entry.cls.examples:
-        own["$examples"] = list(entry.cls.examples)
+    if entry.examples:
+        own["$examples"] = list(entry.examples)
     if entry.cls.deprecated:
         own["deprecated"] = True
     return own

@@ -108,7 +108,10 @@ def _markdown(entry: TypeEntry) -> str:
     lines = [f"# {entry.name}", "", entry.cls.title or (entry.cls.__doc__ or "").strip()]
     if entry.cls.aliases:
         lines += ["", "Also known as: " + ", ".join(f"`{alias}`" for alias in entry.cls.aliases)]
-    for example in entry.cls.examples:
+    for title, words in (("Properties", entry.described()), ("Outputs", entry.described(outputs=True))):
+        if words:
+            lines += ["", f"## {title}", "", *(f"- `{name}`: {text}" for name, text in sorted(words.items()))]
+    for example in entry.examples:
         lines += ["", "```yaml", example.strip(), "```"]
     return "\n".join(lines) + "\n"
 

@@ -129,9 +129,9 @@ def tasks_page() -> str:
         "# Task, trigger and condition types",
         "",
         NOTE.format(source="the classes of namespaces/flows/types"),
-        "Every type that comes with Lanner. A property that may be an expression is rendered when the task starts. The",
-        "properties of all tasks (`id`, `type`, `retry`, `timeout`, `allowFailure`, `runIf`, …) are in the",
-        "[flow language](flows.md). `lanner schema` prints the JSON Schema for editors.",
+        "Every type that comes with Lanner, required properties in bold. A property that may be an expression is",
+        "rendered when the task starts. The properties of all tasks (`id`, `type`, `retry`, `timeout`, `allowFailure`,",
+        "`when`, …) are in the [flow language](flows.md). `lanner schema` prints the JSON Schema for editors.",
     ]
     titles = {
         "flowable": "Flowable tasks",
@@ -151,14 +151,20 @@ def tasks_page() -> str:
                 lines += ["Deprecated.", ""]
             if entry.cls.aliases:
                 lines += ["Also: " + ", ".join(f"`{alias}`" for alias in entry.cls.aliases), ""]
-            fields = entry.cls.model_fields
-            required = sorted(f.alias or n for n, f in fields.items() if f.is_required())
-            optional = sorted(f.alias or n for n, f in fields.items() if not f.is_required())
-            shown = [f"**`{name}`**" for name in required] + [f"`{name}`" for name in optional]
-            lines.append("Properties: " + (", ".join(shown) if shown else "none") + ".")
-            if entry.cls.outputs is not None:
-                names = ", ".join(f"`{f.alias or n}`" for n, f in entry.cls.outputs.model_fields.items())
-                lines += ["", f"Outputs: {names}."]
+            required = {f.alias or n for n, f in entry.cls.model_fields.items() if f.is_required()}
+            words = entry.described()
+            if words:
+                lines += ["| Property | Meaning |", "|---|---|"]
+                for name in sorted(words, key=lambda one: (one not in required, one)):
+                    lines.append(f"| {f'**`{name}`**' if name in required else f'`{name}`'} | {words[name]} |")
+                lines.append("")
+            given = entry.described(outputs=True)
+            if given:
+                lines += ["| Output | Meaning |", "|---|---|"]
+                lines += [f"| `{name}` | {given[name]} |" for name in sorted(given)]
+                lines.append("")
+            for example in entry.examples:
+                lines += ["```yaml", example, "```"]
     return "\n".join(lines) + "\n"
 
 
