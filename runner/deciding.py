@@ -53,6 +53,7 @@ from runner.engine.states import State
 from runner.engine.step import Step
 from runner.engine.values import Execution, TaskRun
 from runner.inline import INLINE
+from runner.listening import listening
 from runner.logs import LEVELS, LogLine
 from runner.plugin import Metric
 from runner.rendering import Place, Rendering
@@ -232,6 +233,8 @@ class Decision:
         try:
             if ask.question is Question.OUTPUTS:
                 value: Any = self.place.flow_outputs(self.value)
+            elif ask.question is Question.LISTENERS:
+                value = listening(self.place, self.value)
             else:
                 stored = self._stored_value(ask) if ask.question is Question.ITERATION else None
                 value = asking.answer(self.flow, ask, run.task_id if run else None, renderer, stored)

@@ -348,8 +348,14 @@ class Flow:
             "tasks": self.tasks,
             "errors": self.errors,
             "finally": self.finally_,
+            **({"listeners": listened} if (listened := self.listener_tasks) else {}),
             "afterExecution": self.after_execution,
         }
+
+    @property
+    def listener_tasks(self) -> tuple[Task, ...]:
+        """The tasks of all listeners as one list."""
+        return tuple(task for listener in self.listeners for task in listener.tasks)
 
     @cached_property
     def bodies(self) -> Mapping[str, Flow]:

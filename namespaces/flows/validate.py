@@ -32,7 +32,6 @@ def check_flow(scope: Scope, flow: Flow, document: Document, *, strict: bool = F
         check_inputs(findings, flow.inputs, flow.written.get("inputs"), ("inputs",))
     _check_preconditions(findings, flow)
     _check_schedules(findings, flow)
-    _tell_without_effect(scope, flow)
     check_expressions(scope, flow, document.text, strict=strict)
 
 
@@ -153,13 +152,6 @@ def _check_preconditions(findings: Findings, flow: Flow) -> None:
     repeated = [name for name in dict.fromkeys(ids) if ids.count(name) > 1]
     if repeated:
         findings.error("F007", ("triggers",), f"Duplicate preconditions with id [{', '.join(repeated)}]")
-
-
-def _tell_without_effect(scope: Scope, flow: Flow) -> None:
-    """What is read and kept but not acted upon yet: nobody may rely on it unknowingly."""
-    for name, written in (("listeners", flow.listeners),):
-        if written:
-            scope.findings.warning("F115", (name,), f"{name} has no effect in this version")
 
 
 def _check_schedules(findings: Findings, flow: Flow) -> None:

@@ -7,13 +7,13 @@ from dataclasses import replace
 from namespaces.flows.model import LoopUntil
 from runner.engine import sla
 from runner.engine.draft import Draft
-from runner.engine.effects import Question
+from runner.engine.effects import Log, Question
 from runner.engine.endings import end_run, fail
 from runner.engine.events import Answered
 from runner.engine.flowable import loopuntil
 from runner.engine.flowable.families import FAMILIES
 from runner.engine.flowable.foreach import taken
-from runner.engine.progress import enter, finish
+from runner.engine.progress import enter, finish, listen
 from runner.engine.states import State
 from runner.engine.values import Attempt, TaskRun
 
@@ -23,6 +23,8 @@ def answered(d: Draft, event: Answered) -> str:
     match event.ask.question:
         case Question.OUTPUTS:
             return _outputs(d, event)
+        case Question.LISTENERS:
+            return _listeners(d, event)
         case Question.SLA:
             if event.error is not None or event.value:
                 return "the assertion holds"
@@ -49,6 +51,15 @@ def _outputs(d: Draft, event: Answered) -> str:
             state = State.FAILED
             d.error = event.error
     finish(d, state)
+    return ""
+
+
+def _listeners(d: Draft, event: Answered) -> str:
+    if not d.scope(None).extra.get("listening"):
+        return "no listeners were asked for"
+    if event.error is not None:
+        d.act(Log(level="WARN", message=f"The listeners are left out: {event.error}"))
+    listen(d, list(event.value or ()))
     return ""
 
 

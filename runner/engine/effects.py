@@ -26,6 +26,8 @@ class Question(StrEnum):
     APPROVAL = "approval"
     """Approval: a map of ``auto`` (bool), ``timeout`` (timedelta or None), ``comment`` (the rendered word), ``buttons``
     (two texts), ``approve``, ``deny``, ``expire`` (behaviours) and ``url`` (of the execution's page)."""
+    LISTENERS = "listeners"
+    """The flow's listeners whose conditions hold: list of their numbers, from 0."""
     OUTPUTS = "outputs"
     """The flow's outputs: a map."""
     SLA = "sla"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SIDE_LISTS = frozenset({"errors", "finally", "afterExecution", "onPause"})
+SIDE_LISTS = frozenset({"errors", "finally", "listeners", "afterExecution", "onPause"})
 """Lists whose tasks never decide the state of their owner."""
 BEFORE_WAIT = frozenset({"onPause", "onWait"})
 """Lists that run although, or just before, their owner waits."""
@@ -12,4 +12,4 @@ LATE_LISTS = SIDE_LISTS - {"onPause"}
 
 def late_order(branch: str) -> int:
     """Lists in the order in which they run; 0 for a main list."""
-    return {"errors": 1, "finally": 2, "afterExecution": 3}.get(branch, 0)
+    return {"errors": 1, "finally": 2, "listeners": 3, "afterExecution": 4}.get(branch, 0)

@@ -134,7 +134,11 @@ def _check(d: Draft, owner_id: str | None) -> None:
 
 def _check_execution(d: Draft) -> None:
     if d.state.terminal:
-        if not d.finished:
+        if d.finished or d.scope(None).extra.get("listening"):
+            return
+        if d.scope(None).branch == "listeners":
+            after_execution(d)
+        else:
             _finished(d)
     elif d.state in BEFORE_THE_GATE:
         if d.ending:
@@ -195,7 +199,7 @@ def conclude(d: Draft, state: State) -> None:
 
 
 def finish(d: Draft, state: State) -> None:
-    """The terminal state, then afterExecution."""
+    """The terminal state, then listeners and afterExecution."""
     scope = d.scope(None)
     retry = scope.extra.get("retry")
     for key in ("ending", "stop", "outputs", "manual", "holding", "blamed", "retry"):
@@ -203,7 +207,28 @@ def finish(d: Draft, state: State) -> None:
     d.turn_execution(state)
     if state is State.RETRIED and retry:
         d.act(CreateRetry(due=moment(retry["due"]), spread=span(retry["spread_s"])))
-    scope.branch, scope.next, scope.halted, scope.active = "afterExecution", 0, False, 0
+    scope.next, scope.halted, scope.active = 0, False, 0
+    if d.flow.enabled(None, "listeners"):
+        scope.note("listening", True)
+        d.ask(Question.LISTENERS)
+    else:
+        after_execution(d)
+
+
+def listen(d: Draft, holding: list[int]) -> None:
+    """Run the tasks of the listeners whose conditions hold, then afterExecution."""
+    scope = d.scope(None)
+    scope.note("listening", None)
+    scope.note("listeners", holding)
+    scope.branch = "listeners"
+    next_of_list(d, None)
+    if not scope.active:
+        after_execution(d)
+
+
+def after_execution(d: Draft) -> None:
+    scope = d.scope(None)
+    scope.branch, scope.next, scope.halted = "afterExecution", 0, False
     next_of_list(d, None)
     if not scope.active:
         _finished(d)

@@ -23,9 +23,19 @@ def next_of_list(d: Draft, owner_id: str | None) -> None:
     if scope.halted or scope.active:
         return
     tasks = list_of(d, owner_id)
+    if scope.branch == "listeners":
+        skip_listeners(d, scope, tasks)
     if scope.next < len(tasks):
         scope.next += 1
         d.create(owner_id, tasks[scope.next - 1])
+
+
+def skip_listeners(d: Draft, scope: Progress, tasks: tuple[Task, ...]) -> None:
+    """Go past the tasks of listeners whose conditions do not hold: all listeners' tasks are one list."""
+    holding = scope.extra.get("listeners", ())
+    owners = [index for index, listener in enumerate(d.flow.listeners) for task in listener.tasks if not task.disabled]
+    while scope.next < len(tasks) and owners[scope.next] not in holding:
+        scope.next += 1
 
 
 def list_of(d: Draft, owner_id: str | None) -> tuple[Task, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from namespaces.flows.model import Listener
 from runner.engine.effects import Announce, Log, Question, Release
 from runner.engine.states import State
 from tests.runner.engine.build import allow, flow, output, par, seq, t, ts
@@ -173,3 +174,53 @@ def test_a_late_or_repeated_result_changes_nothing():
 
     assert step.ignored
     assert shell.execution == before
+
+
+# ---- listeners ----
+
+
+def listened(*holding: int) -> Shell:
+    listeners = (Listener(tasks=ts("a b")), Listener(tasks=(t("off", disabled=True), t("c"))), Listener(tasks=ts("d")))
+    tree = flow(*ts("x"), listeners=listeners, after_execution=ts("z"))
+    return Shell(tree, {Question.LISTENERS: list(holding)}).start()
+
+
+def test_listeners_that_hold_run_in_order_after_the_end_and_before_after_execution():
+    shell = listened(1, 2).run_all()
+
+    assert shell.order() == ["x", "c", "d", "z"]
+    assert shell.state == "SUCCESS"
+    assert shell.execution.finished
+
+
+def test_without_a_listener_that_holds_after_execution_follows_at_once():
+    assert listened().run_all().order() == ["x", "z"]
+
+
+def test_a_failing_listener_changes_nothing_and_stops_the_others():
+    shell = listened(0, 2).run_all({"a": State.FAILED})
+
+    assert shell.order() == ["x", "a", "z"]
+    assert shell.state == "SUCCESS"
+    assert shell.execution.finished
+
+
+def test_listeners_of_a_killed_execution_run():
+    shell = listened(2)
+    shell.begin("x")
+    shell.kill()
+    shell.end("x", State.KILLED)
+    shell.run_all()
+
+    assert shell.order() == ["x", "d", "z"]
+    assert shell.state == "KILLED"
+
+
+def test_listeners_whose_conditions_cannot_be_told_are_left_out():
+    shell = Shell(
+        flow(*ts("x"), listeners=(Listener(tasks=ts("a")),)), {Question.LISTENERS: Trouble("no such variable")}
+    )
+    shell.start().run_all()
+
+    assert shell.order() == ["x"]
+    assert shell.execution.finished
