@@ -212,6 +212,11 @@ CODES: dict[str, tuple[str, str, str]] = {
         "`taskCache` stands on a task that holds other tasks, where it has no effect.",
         "Put it on the tasks inside.",
     ),
+    "F116": (
+        "Fires every second",
+        "Executions that take longer than a second pile up (`allowConcurrent: true`) or are waited for.",
+        "Take a wider interval, or limit the flow's `concurrency`.",
+    ),
     "F202": ("Disabled", "The flow is disabled; it can be read, not started.", "Remove `disabled` to use it."),
     "F203": (
         "Lanner only",
