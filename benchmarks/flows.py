@@ -39,6 +39,14 @@ def each(count: int) -> str:
     )
 
 
+def loop(count: int) -> str:
+    return (
+        f"id: loop{count}\n{HEAD}tasks:\n  - id: loop\n    type: io.kestra.plugin.core.flow.Loop\n"
+        f'    values: "{{{{ range(1, {count}) }}}}"\n    tasks:\n'
+        f'      - id: log\n        type: {LOG}\n        message: "{{{{ item.value }}}}"\n'
+    )
+
+
 def fibo(count: int, n: int) -> str:
     script = f"def fibo(n):\n  return n if n < 2 else fibo(n - 1) + fibo(n - 2)\nprint(fibo({n}))"
     indented = "".join(f"      {line}\n" for line in script.splitlines())

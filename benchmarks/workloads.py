@@ -1,10 +1,11 @@
-"""W1 to W9 and the growing ForEach of W11, each against a server process of its own, defaults everywhere."""
+"""W1 to W9 and the growing loops of W11, each against a server process of its own, defaults everywhere."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -255,20 +256,25 @@ def started(row: dict[str, Any]) -> datetime:
 
 
 def w11_foreach(bench: Bench) -> None:
-    bench.report.title("W11  ForEach, per task run: must not grow")
+    bench.report.title("W11  ForEach and Loop, per value: must not grow")
     with bench.server("w11") as server:
         client = server.start()
-        first = None
-        for count in (100, 1_000, 10_000):
-            client.put_flow(flows.each(count))
-            client.run(f"each{count}")
-            spent = [engine_seconds(client.run(f"each{count}")) for _ in range(1 if count == 10_000 else 3)]
-            each = median(spent) / count * 1000
-            bench.add(
-                "W11", f"{count:,} values", each, "ms/run", baseline=first, against="100 values" if first else "",
-                goal=first * 1.3 if first else None,
-            )  # fmt: skip
-            first = first or each
+        _growing(bench, client, "each", flows.each)
+        _growing(bench, client, "loop", flows.loop)
+
+
+def _growing(bench: Bench, client: Client, name: str, make: Callable[[int], str]) -> None:
+    first = None
+    for count in (100, 1_000, 10_000):
+        client.put_flow(make(count))
+        client.run(f"{name}{count}")
+        spent = [engine_seconds(client.run(f"{name}{count}")) for _ in range(1 if count == 10_000 else 3)]
+        each = median(spent) / count * 1000
+        bench.add(
+            "W11", f"{name}, {count:,} values", each, "ms/run", baseline=first, against="100 values" if first else "",
+            goal=first * 1.3 if first else None,
+        )  # fmt: skip
+        first = first or each
 
 
 def idle(bench: Bench) -> None:

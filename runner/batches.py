@@ -23,17 +23,10 @@ from runner.engine.states import State
 from runner.engine.values import TaskRun
 from runner.executions import Executions
 from runner.rendering import Place
-from runner.rows import batch_set_table, batch_table, execution_table, run_table
+from runner.rows import ENDS, batch_set_table, batch_table, execution_table, run_table
 
 CHUNK = 100
 """Executions created in one transaction."""
-ENDS = {
-    State.SUCCESS: "success",
-    State.WARNING: "warning",
-    State.FAILED: "failed",
-    State.KILLED: "killed",
-    State.CANCELLED: "cancelled",
-}
 STEPS = 20
 """How often the progress of a long list is shown at most."""
 

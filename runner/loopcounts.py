@@ -10,10 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from namespaces.flows.model import Loop
-from runner.batches import ENDS
 from runner.engine.states import State
 from runner.executions import Executions
-from runner.rows import batch_set_table, batch_table, execution_table, run_table
+from runner.rows import ENDS, batch_set_table, batch_table, execution_table, run_table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from namespaces.flows.model import Loop
 from namespaces.ids import derived_id
 from namespaces.store.base import to_micros
 from runner import access, asking, loopoutputs, view, writing
-from runner.batches import CHUNK, ENDS, STEPS
+from runner.batches import CHUNK, STEPS
 from runner.engine.events import AttemptStarted, IterationsChanged, Queued
 from runner.engine.states import State
 from runner.engine.values import TaskRun
@@ -29,7 +29,7 @@ from runner.executions import Executions, killable
 from runner.loopcounts import SHARED, Counts, Known, counts_of, fails, find, moved
 from runner.loopvalues import Value, lines_of, loop_values
 from runner.rendering import Place
-from runner.rows import batch_set_table, batch_table, execution_table, iteration_table, run_table
+from runner.rows import ENDS, batch_set_table, batch_table, execution_table, iteration_table, run_table
 
 VALUES_CHUNK = 1_000
 """Values written in one transaction."""

@@ -15,7 +15,7 @@ from namespaces.filters import Filters, where
 from runner import queries_shapes as shapes
 from runner.logs import NAMES
 from runner.queries_filters import LOG_FIELDS
-from runner.rows import execution_table, run_table
+from runner.rows import ENDS, batch_set_table, execution_table, run_table
 from runner.triggerrows import declaration_table, same_trigger, state_table
 from runner.writing import log_table
 
@@ -60,6 +60,21 @@ def task_states(connection: Connection, execution_id: str) -> dict[str, int]:
         sa.select(_r.state, sa.func.count().label("n")).where(_r.execution_id == execution_id).group_by(_r.state)
     )
     return {row.state: int(row.n) for row in rows}
+
+
+def iterations(connection: Connection, execution_id: str) -> dict[str, dict[str, Any]]:
+    """``{total, running, states}`` of the Loops of an execution, by task run; ``states`` counts ends by their word."""
+    rows = connection.execute(
+        sa.select(batch_set_table)
+        .join(run_table, run_table.c.id == batch_set_table.c.task_run_id)
+        .where(run_table.c.execution_id == execution_id, batch_set_table.c.loop.is_(True))
+    )
+    found = {}
+    for row in rows:
+        states = {state.value: n for state, name in ENDS.items() if (n := getattr(row, name))}
+        running = row.started - row.again - sum(states.values())
+        found[row.task_run_id] = {"total": row.total, "running": running, "states": states}
+    return found
 
 
 def children(connection: Connection, execution_id: str, most: int = 50) -> list[dict[str, Any]]:

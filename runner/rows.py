@@ -20,6 +20,15 @@ batch_set_table = BatchSetRow.__table__  # type: ignore[attr-defined]
 batch_table = BatchRow.__table__  # type: ignore[attr-defined]
 timer_table = TimerRow.__table__  # type: ignore[attr-defined]
 
+ENDS = {
+    State.SUCCESS: "success",
+    State.WARNING: "warning",
+    State.FAILED: "failed",
+    State.KILLED: "killed",
+    State.CANCELLED: "cancelled",
+}
+"""Ends of child executions that are counted, and the columns of ``batch_set`` that count them."""
+
 
 def address(path: Sequence[str]) -> str:
     """The short name of a loop path; equal paths have equal names."""

@@ -33,6 +33,8 @@ EXECUTIONS: Flat = {
     "triggerExecutionId": ("triggerExecutionId", Op.EQUALS),
     "triggerId": ("triggerId", Op.EQUALS),
     "childFilter": ("childFilter", Op.EQUALS),
+    "parentId": ("parentId", Op.EQUALS),
+    "kind": ("kind", Op.EQUALS),
 }
 LOGS: Flat = {
     "q": ("q", Op.EQUALS),

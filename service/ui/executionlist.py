@@ -23,6 +23,8 @@ NAMES = {
     "label": "labels",
     "since": "timeRange",
     "trigger": "triggerId",
+    "parent": "parentId",
+    "kind": "kind",
 }
 SORT = {"started": "state.startDate", "duration": "state.duration", "state": "state.current", "flow": "flowId"}
 RANGES = (("PT1H", "last hour"), ("PT24H", "last 24 hours"), ("P7D", "last 7 days"), ("P30D", "last 30 days"))

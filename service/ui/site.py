@@ -162,6 +162,7 @@ def environment() -> Any:
         here=here,
         version=VERSION,
         state_look=words.state_look,
+        iteration_of=words.iteration_of,
         title_marks=words.TITLE_MARKS,
         ended=words.ENDED,
         many=words.many,

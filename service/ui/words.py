@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -44,6 +45,13 @@ LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR")
 def state_look(state: str) -> tuple[str, str, str]:
     """(word, icon, look) of a state, also of one this page does not know yet."""
     return STATES.get(state) or SYNC_STATES.get(state) or (state.capitalize(), "circle-dashed", "created")
+
+
+def iteration_of(loop_run: Mapping[str, Any]) -> str:
+    """``iteration 3 of loop: value``: an execution that a Loop has made."""
+    name = f"{loop_run['key']}: " if "key" in loop_run else ""
+    text = f"{name}{loop_run['value']}"
+    return f"iteration {loop_run['index']} of {loop_run['taskId']}, {text if len(text) <= 60 else text[:59] + '…'}"
 
 
 def moment(value: Any) -> datetime | None:

@@ -41,6 +41,7 @@ def states(execution: dict[str, Any]) -> dict[str, str]:
         ("variables", [], {"target": "reports/2026/variables.csv"}),
         ("parallel", [], {"total": 50}),
         ("foreach", [], {"german": "report-de"}),
+        ("loop", [], {"labels": ["1. apple: 3", "2. pear: 4", "3. plum: 5"]}),
         ("python_script", ["numbers=[1, 2, 9]"], {"largest": 9, "report": "median 2"}),
         ("webhook", [], {"order": "none"}),
     ],

@@ -258,15 +258,18 @@ class Loop(_Block):
         running_iterations: int
         terminated_iterations: dict[str, int]
         outputs: list[dict[str, Any]] | None = None
+        uri: str | None = Field(default=None, description="File with the outputs of all iterations, a row each.")
 
     type_name = PREFIX + "Loop"
     title = "Run tasks for each value, every iteration an execution of its own."
     outputs = Result
-    values: Values
+    values: Values = Field(description="List, map, or text that is one or the address of a file of lines.")
     concurrency_limit: Concurrent = 0
-    transmit_failed: bool = True
+    transmit_failed: bool = Field(default=True, description="Fail at once when an iteration FAILED or was KILLED.")
     outputs_: Outputs = Field(default=None, alias="outputs")
-    fetch_type: Literal["AUTO", "FETCH", "STORE"] = "AUTO"
+    fetch_type: Literal["AUTO", "FETCH", "STORE"] = Field(
+        default="AUTO", description="Outputs of iterations as values, in files, or in files when `values` is one."
+    )
     break_when: DynamicText | None = None
     tasks: Tasks
 

@@ -16,6 +16,7 @@ from runner.rows import batch_set_table, batch_table, execution_table, iteration
 from runner.writing import log_table
 from tests.runner.shell.house import NS, House
 from tests.runner.shell.test_liveness import work
+from tests.runner.test_linear import Counted, counting
 
 PAUSE = "{id: p, type: io.kestra.plugin.core.flow.Pause}"
 
@@ -799,6 +800,28 @@ def test_the_cost_of_an_end_does_not_grow_with_the_iterations(house: House):
 
     assert outputs(house, execution)["terminatedIterations"]["SUCCESS"] >= 30
     assert house.row(execution).version - version <= loops.STEPS + 2
+
+
+def cost(house: House, size: int, limit: int) -> Counted:
+    """What a Loop costs from its start to its end, nothing else going on."""
+    name = f"loop{size}"
+    body = loop(list(range(size)), say("r", "{{ item.value }}"), more=f"concurrencyLimit: {limit}, {DECLARED}")
+    house.deploy(name, flow(body))
+    with counting(house.database) as counted:
+        execution = house.start(name)
+        house.errands.run()
+    assert outputs(house, execution)["terminatedIterations"] == {"SUCCESS": size}
+    print(f"limit {limit}: {size} iterations, {counted.statements} statements, {counted.commits} commits")
+    return counted
+
+
+@pytest.mark.parametrize("limit", [0, 1, 4])
+def test_the_cost_of_an_iteration_is_the_same_among_many_as_among_few(house: House, limit: int):
+    few, more, many = (cost(house, size, limit) for size in (10, 40, 130))
+
+    # The 90 further iterations cost at most three times what 30 further ones do.
+    assert many.statements - more.statements <= 3 * (more.statements - few.statements) + 30
+    assert many.commits - more.commits <= 3 * (more.commits - few.commits) + 30
 
 
 def search(house: House, *filters: Filter) -> list[dict[str, Any]]:
