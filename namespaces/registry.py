@@ -20,6 +20,7 @@ from namespaces.flows.catalog import Catalog
 from namespaces.flows.limits import DEFAULTS, FlowLimits
 from namespaces.flows.model import Flow
 from namespaces.flows.parse import Reading, read_flow
+from namespaces.flows.policies import Policy
 from namespaces.hits import Hits
 from namespaces.store.db import Database
 
@@ -39,6 +40,7 @@ class Registry:
         language_default: str = "auto",
         language_unmarked: int = 1,
         strict: int | None = None,
+        policies: Sequence[Policy] = (),
         limits: FlowLimits = DEFAULTS,
         hits: Hits | None = None,
     ) -> None:
@@ -50,15 +52,16 @@ class Registry:
             "language_default": language_default,
             "language_unmarked": language_unmarked,
             "strict": strict,
+            "policies": tuple(policies),
             "limits": limits,
         }
         self._hits = hits or Hits()
         self._cache: OrderedDict[tuple[str, str, int], Flow | InvalidFlow] = OrderedDict()
         self._lock = threading.Lock()
 
-    def read(self, text: str | bytes, *, namespace: str | None = None) -> Reading:
+    def read(self, text: str | bytes, *, namespace: str | None = None, stored: bool = False) -> Reading:
         """Read a flow text with this server's defaults; never raises for bad content."""
-        reading = read_flow(text, self.catalog, namespace=namespace, **self._reading_options)
+        reading = read_flow(text, self.catalog, namespace=namespace, stored=stored, **self._reading_options)
         for problem in reading.problems:
             self._hits.note(problem.limit)
         return reading
@@ -71,7 +74,7 @@ class Registry:
             if found is not None:
                 self._cache.move_to_end(key)
         if found is None:
-            reading = self.read(stored.text, namespace=stored.namespace)
+            reading = self.read(stored.text, namespace=stored.namespace, stored=True)
             found = self._as_stored(reading.flow, stored) if reading.flow else InvalidFlow(reading.problems)
             with self._lock:
                 self._cache[key] = found

@@ -131,6 +131,8 @@ def find_flow(connection: Connection, registry: Any, request: StartRequest) -> t
         flow = registry.parsed(stored)
     except InvalidFlow as error:
         raise Conflict(f"Cannot execute an invalid flow: {error.message}", code="broken_flow") from error
+    if flow.violations:
+        raise Conflict(f"Cannot execute a flow that a policy forbids: {flow.violations[0]}", code="policy_forbids")
     if flow.disabled or stored.disabled:
         raise Conflict("Cannot execute a flow which is disabled", code="disabled_flow")
     return flow, stored

@@ -17,6 +17,7 @@ from namespaces.errors import ConfigurationError, StartRefused
 from namespaces.expressions import Limits as ExpressionLimits
 from namespaces.flows.catalog import Catalog, load_entry_points
 from namespaces.flows.limits import FlowLimits
+from namespaces.flows.policies import read_policies
 from namespaces.hits import Hits
 from namespaces.registry import Registry
 from namespaces.secrets import Secrets, Vault, load_or_create_key
@@ -224,6 +225,7 @@ def _reading(settings: Settings) -> dict[str, Any]:
         "language_default": _language(settings),
         "language_unmarked": settings.flow_language_unmarked,
         "strict": settings.strict,
+        "policies": read_policies(settings.policies),
         "limits": FlowLimits(
             flow_bytes=limits.flow_bytes,
             flow_nodes=limits.flow_nodes,

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from namespaces.flows.policies import read_policies
 from namespaces.hits import Hits
 from namespaces.ids import new_id
 from namespaces.instance import instance_id
@@ -64,6 +65,7 @@ class Workers:
                 slots=self.slots,
                 limits=self.limits,
                 settings=task_settings(settings),
+                policies=read_policies(settings.policies),
                 egress=lanner.egress,
             ),
             worker_id=self.id,

@@ -335,6 +335,8 @@ class Flow:
     worker_group: Values | None = None
     policy_refs: tuple[str, ...] = ()
     draft: bool = False
+    violations: tuple[str, ...] = ()
+    """What policies of the server forbid about it: it cannot be started."""
     language: int = 1
     language_reason: str = ""
     written: Values = field(default_factory=dict)

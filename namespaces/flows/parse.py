@@ -19,6 +19,7 @@ from namespaces.flows.findings import Findings
 from namespaces.flows.language import check_strict, language_of
 from namespaces.flows.limits import DEFAULTS, FlowLimits
 from namespaces.flows.model import Flow, Runnable, Task, Trigger
+from namespaces.flows.policies import Chain, Policy, refs_of
 from namespaces.flows.reader import Document, Path, read_yaml
 from namespaces.flows.scope import Scope
 from namespaces.flows.tasks import WORKER_LOST, read_retry, read_tasks, read_worker_group
@@ -79,13 +80,17 @@ def read_flow(
     language_default: str = "auto",
     language_unmarked: int = 1,
     strict: int | None = None,
+    policies: Sequence[Policy] = (),
+    stored: bool = False,
     limits: FlowLimits = DEFAULTS,
 ) -> Reading:
     """Read and validate one flow.
 
     ``namespace`` stands in when the text names none. ``plugin_defaults`` are those of the namespaces, nearest
     first, then the server's. ``language_default`` is the nearest setting (``auto``, ``1`` or ``2``);
-    ``strict`` 1 or 2 refuses the constructs of the other version, and expressions that cannot be read.
+    ``strict`` 1 or 2 refuses the constructs of the other version, and expressions that cannot be read. ``policies``
+    are the server's; what they forbid is an error, but (``stored``) of a flow that was saved before only a reason not
+    to start it: ``Flow.violations``.
     """
     document = read_yaml(text, limits)
     if not document.ok:
@@ -100,6 +105,8 @@ def read_flow(
         language_default=language_default,
         language_unmarked=language_unmarked,
         strict=strict,
+        policies=policies,
+        stored=stored,
     )
 
 
@@ -112,6 +119,8 @@ def read_document(
     language_default: str = "auto",
     language_unmarked: int = 1,
     strict: int | None = None,
+    policies: Sequence[Policy] = (),
+    stored: bool = False,
 ) -> Reading:
     """As ``read_flow``, for a document that was read already; its own problems are kept."""
     findings = Findings(document)
@@ -122,9 +131,13 @@ def read_document(
     scope = Scope(catalog, findings)
     if plugin_defaults or value.get("pluginDefaults") or value.get("taskDefaults"):
         scope.defaults = _defaults(scope, value, plugin_defaults)
-    made = _top_level(scope, value, namespace)
+    named = value.get("namespace") if isinstance(value.get("namespace"), str) else namespace
+    scope.lenient = stored
+    if policies or "policyRefs" in document.text:
+        scope.policies = Chain(policies, named or "", refs_of(value))
+    made = _top_level(scope, scope.ruled("FLOW", value, value, FLOW_PROPERTIES, ()), namespace)
     language, reason = language_of(scope, document.text, value, language_default, language_unmarked)
-    flow = Flow(**made, written=value, language=language, language_reason=reason)
+    flow = Flow(**made, written=value, language=language, language_reason=reason, violations=tuple(scope.violations))
     check_flow(scope, flow, document, strict=strict is not None)
     if strict is not None:
         check_strict(findings, scope, strict)
@@ -140,9 +153,11 @@ def _in_kestras_words(problem: Problem) -> Problem:
     return replace(problem, message=f"Illegal flow source: {problem.message}")
 
 
-def read_task(text: str | bytes, catalog: Catalog) -> TaskReading:
+def read_task(
+    text: str | bytes, catalog: Catalog, *, policies: Sequence[Policy] = (), namespace: str = ""
+) -> TaskReading:
     """One task by itself: the editor's check and ``TemplatedTask``."""
-    return _alone(text, catalog, tasks_.read_task)
+    return _alone(text, catalog, tasks_.read_task, Chain(policies, namespace))
 
 
 def read_trigger(text: str | bytes, catalog: Catalog) -> TaskReading:
@@ -150,11 +165,13 @@ def read_trigger(text: str | bytes, catalog: Catalog) -> TaskReading:
     return _alone(text, catalog, triggers_.read_trigger)
 
 
-def _alone(text: str | bytes, catalog: Catalog, read: Callable[[Scope, Any, Path], Any]) -> TaskReading:
+def _alone(
+    text: str | bytes, catalog: Catalog, read: Callable[[Scope, Any, Path], Any], policies: Chain | None = None
+) -> TaskReading:
     document = read_yaml(text)
     if not document.ok:
         return TaskReading(None, document.problems)
-    scope = Scope(catalog, Findings(document))
+    scope = Scope(catalog, Findings(document), policies=policies)
     found = read(scope, document.value, ())
     check_task_ids(scope)
     problems = scope.findings.problems(document)

@@ -9,6 +9,7 @@ from typing import Any
 from namespaces.flows.catalog import Catalog, TypeEntry
 from namespaces.flows.defaults import Defaults
 from namespaces.flows.findings import Findings, report
+from namespaces.flows.policies import Chain, refs_of
 from namespaces.flows.reader import Path
 
 
@@ -19,7 +20,12 @@ class Scope:
     catalog: Catalog
     findings: Findings
     defaults: Defaults | None = None
+    policies: Chain | None = None
+    violations: list[str] = field(default_factory=list)
+    """What policies forbid about this flow: it may be read, but not started."""
     task_ids: list[tuple[str, Path]] = field(default_factory=list)
+    lenient: bool = False
+    """Read a stored flow: what a policy forbids does not make it unreadable."""
     older: dict[str, Path] = field(default_factory=dict)
     """Markers of language 1 that were met, with the place of the first."""
     newer: dict[str, Path] = field(default_factory=dict)
@@ -32,6 +38,32 @@ class Scope:
         if errors:
             report(findings, errors, path, entry, shared)
         return fitting
+
+    def laid(self, entry: TypeEntry, written: dict[str, Any], known: Collection[str], path: Path) -> dict[str, Any]:
+        """A task, trigger, condition or runner as written, with plugin defaults and policies laid over it."""
+        merged = written
+        if self.defaults is not None:
+            merged = self.defaults.apply(entry.name, written, known)
+        return merged if self.policies is None else self.ruled("PLUGIN", written, merged, known, path)
+
+    def ruled(
+        self, on: str, written: dict[str, Any], merged: dict[str, Any], known: Collection[str] | None, path: Path
+    ) -> dict[str, Any]:
+        """What the policies make of a map; what they forbid is a finding, and a reason not to run the flow."""
+        if self.policies is None:
+            return merged
+        for ref in self.policies.unknown(refs_of(written)):
+            self.findings.warning("F117", (*path, "policyRefs"), f"the policy '{ref}' is not known here: it is ignored")
+        result, breaches = self.policies.changed(on, written, merged, known)
+        for breach in (*breaches, *self.policies.breaches(on, written, result)):
+            place = (*path, *breach.path)
+            if not breach.blocks:
+                self.findings.warning("F118", place, breach.message)
+                continue
+            self.violations.append(breach.message)
+            if not self.lenient:
+                self.findings.error("F035", place, breach.message)
+        return result
 
     def is_older(self, marker: str, path: Path) -> None:
         self.older.setdefault(marker, path)

@@ -67,9 +67,7 @@ def read_task(scope: Scope, written: Any, path: Path) -> Task | None:
         scope.is_newer(entry.short, path)
     elif entry.name in OLDER_TYPES:
         scope.is_older(entry.short, path)
-    merged = written
-    if scope.defaults is not None:
-        merged = scope.defaults.apply(entry.name, written, (*COMMON, *entry.properties))
+    merged = scope.laid(entry, written, (*COMMON, *entry.properties), path)
     common: dict[str, Any] = {"id": task_id or "", "type": entry.name, "written": written}
     own = read_common(scope, merged, path, common)
     if "taskRunner" in own and "taskRunner" in entry.properties:
@@ -337,9 +335,7 @@ def read_runner(scope: Scope, value: Any, path: Path) -> Any:
 
 def check_typed(scope: Scope, entry: TypeEntry, value: dict[str, Any], path: Path, also: tuple[str, ...]) -> Any:
     """A map with ``type`` below a task: defaults laid under it, its properties checked."""
-    merged = value
-    if scope.defaults is not None:
-        merged = scope.defaults.apply(entry.name, value, entry.properties)
+    merged = scope.laid(entry, value, entry.properties, path)
     own = {k: v for k, v in merged.items() if v is not None and k not in also}
     return {**scope.check(entry, own, path, also), "type": entry.name}
 

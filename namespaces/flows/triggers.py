@@ -71,9 +71,7 @@ def read_trigger(scope: Scope, written: Any, path: Path) -> Trigger | None:
         return None
     if entry.short == "core.trigger.McpToolTrigger":
         scope.is_newer("McpToolTrigger", path)
-    merged = written
-    if scope.defaults is not None:
-        merged = scope.defaults.apply(entry.name, written, (*TRIGGER_COMMON, *entry.properties))
+    merged = scope.laid(entry, written, (*TRIGGER_COMMON, *entry.properties), path)
     own = {k: v for k, v in merged.items() if k not in TRIGGER_COMMON and v is not None}
     own = dict(scope.check(entry, own, path, TRIGGER_COMMON))
     common = _common(scope, merged, path)
@@ -157,9 +155,7 @@ def _read_condition(scope: Scope, written: Any, path: Path) -> Condition | None:
     entry = scope.resolve(written.get("type"), path, ("condition",), "condition")
     if entry is None:
         return None
-    merged = written
-    if scope.defaults is not None:
-        merged = scope.defaults.apply(entry.name, written, entry.properties)
+    merged = scope.laid(entry, written, entry.properties, path)
     own = {k: v for k, v in merged.items() if k not in ("type", "version") and v is not None}
     own = scope.check(entry, own, path, ("type",))
     nested: tuple[Condition, ...] = ()

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 def run(context: Running, task: types.TemplatedTask) -> Output:
-    reading = read_task(task.spec, context.services.catalog)
+    services = context.services
+    reading = read_task(task.spec, services.catalog, policies=services.policies, namespace=context.flow.namespace)
     errors = [problem for problem in reading.problems if problem.severity is Severity.ERROR]
     if errors:
         raise RunFailed("The templated task is invalid: " + ", ".join(problem.constraint() for problem in errors))

@@ -16,6 +16,7 @@ from namespaces.clock import Clock
 from namespaces.errors import Forbidden, InvalidInput
 from namespaces.expressions import Ports
 from namespaces.flows.model import Task
+from namespaces.flows.policies import Policy
 from namespaces.masking import Masker
 from namespaces.plugin import PluginType
 from runner.plugin import Metric, Output, World
@@ -83,6 +84,8 @@ class Services:
     settings: TaskSettings = field(default_factory=TaskSettings)
     deadlines: Deadlines = field(default_factory=Deadlines)
     slots: Slots = field(default_factory=lambda: Slots(Limits().subprocesses))
+    policies: tuple[Policy, ...] = ()
+    """What the operator rules about tasks; for those that are only known once they are rendered."""
     egress: Any = None
     """The rules of ``runner.egress`` for requests of tasks; None: the defaults."""
 

@@ -162,6 +162,11 @@ CODES: dict[str, tuple[str, str, str]] = {
         "`lanner migrate` writes it in version 2; the message names the rule, which `--explain` explains too.",
     ),
     "F034": ("Input in a value", "An input `a` is a value, and another is called `a.b`.", "Rename one."),
+    "F035": (
+        "Forbidden by a policy",
+        "A policy of the server (setting `policies`) denies, restricts or requires something here.",
+        "Follow its message, or ask who operates the server.",
+    ),
     "F101": ("Deprecated", "A name or property is old; it still works.", "Use the one that is named."),
     "F102": ("Templates", "Templates of old servers are not available; the task fails when it runs.", "Use a subflow."),
     "F103": (
@@ -216,6 +221,16 @@ CODES: dict[str, tuple[str, str, str]] = {
         "Fires every second",
         "Executions that take longer than a second pile up (`allowConcurrent: true`) or are waited for.",
         "Take a wider interval, or limit the flow's `concurrency`.",
+    ),
+    "F117": (
+        "Unknown policy",
+        "`policyRefs` names a policy that this server does not have: it is ignored.",
+        "Correct the name, or have the policy configured.",
+    ),
+    "F118": (
+        "Policy",
+        "A policy that only warns (`action: warn`, or `enforcement: EVALUATE`) does not hold.",
+        "Follow its message.",
     ),
     "F202": ("Disabled", "The flow is disabled; it can be read, not started.", "Remove `disabled` to use it."),
     "F203": (

@@ -13,6 +13,5 @@ NOT_YET = frozenset(
         "auth.oidc.groups_claim",
         "auth.oidc.issuer",
         "auth.oidc.scopes",
-        "policies",
     }
 )

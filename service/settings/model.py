@@ -226,7 +226,7 @@ class Settings(Section):
         "execution", description="Flow trigger whose inputs do not render: a failed execution, or a log entry."
     )
     plugin_defaults: list[dict[str, Any]] = Field([], description="Defaults of task types for all flows.")
-    policies: list[dict[str, Any]] = Field([], description="Policies for all flows.")
+    policies: list[dict[str, Any]] = Field([], description="Policies for all flows (how-to: policies).")
     recover_missed_schedules: Literal["ALL", "LAST", "NONE"] = Field(
         "ALL", description="Fires missed while the server was down."
     )

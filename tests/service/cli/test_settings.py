@@ -254,11 +254,10 @@ def test_both_rooms_know_the_same_keys_of_a_source() -> None:
 
 
 def test_what_has_no_effect_yet_is_refused_when_changed(tmp_path: Path) -> None:
-    text = "policies: [{name: x}]\nauth: {groups: {a: b}}\nflow_language: auto"
+    text = "auth: {groups: {a: b}}\nflow_language: auto"
 
     assert complaints(tmp_path, text) == [
-        "lanner.yaml:2 auth.groups has no effect in this release",
-        "lanner.yaml:1 policies has no effect in this release",
+        "lanner.yaml:1 auth.groups has no effect in this release",
     ]
 
 
