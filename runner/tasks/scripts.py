@@ -173,8 +173,11 @@ class _Preparation:
         return env
 
     def write_context(self, texts: Sequence[str]) -> None:
-        """What ``from kestra import context`` reads; left out when nothing here can want it."""
-        if not any("kestra" in text for text in texts) and not any(self.folder.iterdir()):
+        """What ``from kestra import context`` reads; left out when nothing here can want it.
+
+        It holds the outputs of every task before this one, each of them a read: a long sequence must not pay for them.
+        """
+        if not any("kestra" in text for text in texts) and set(os.listdir(self.folder)) <= set(self.helpers):
             return
         from namespaces.expressions import to_json
 

@@ -268,6 +268,12 @@ def test_the_context_file_is_there_for_scripts_that_import_kestra(bench: Bench) 
     assert written["flow"]["id"] == "f"
 
 
+def test_a_script_that_cannot_want_the_context_file_does_not_pay_for_it(bench: Bench) -> None:
+    end = bench.run(task("python.Script", script="import os\nprint(os.listdir())"))
+    assert end.state is State.SUCCESS, bench.reporter.messages()
+    assert bench.reporter.messages() == ["['.sh.py']"]
+
+
 # -- ends ----------------------------------------------------------------------------------------------------------
 
 
