@@ -5,7 +5,7 @@ Also the end of the execution that locks a trigger. When triggers fire is the sc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -71,11 +71,11 @@ def generation(connection: Connection) -> int:
     return revisions.generation(connection)
 
 
-def changes(connection: Connection) -> Changes:
-    """What was declared since the generation that states follow."""
+def changes(connection: Connection, polled: Iterable[str] = ()) -> Changes:
+    """What was declared since the generation that states follow. ``polled`` are the types of plugins."""
     now_at = revisions.generation(connection)
     since = connection.execute(sa.select(counter_table.c.value).where(counter_table.c.name == COUNTER)).scalar() or 0
-    found = revisions.declarations(connection, FOLLOWED, since_generation=since)
+    found = revisions.declarations(connection, (*FOLLOWED, *polled), since_generation=since)
     made = [
         Change(key=triggerrows.key_of(d), declaration=d, row=triggerrows.read_state(connection, triggerrows.key_of(d)))
         for d in found
@@ -137,7 +137,7 @@ def _looked_at(
     change: Change, trigger: Trigger, schedules: Schedules, kept: datetime | None, now: datetime
 ) -> datetime | None:
     """When a trigger that is no schedule has to be looked at next: a poll at once, ``onMiss`` when its window ends."""
-    if change.declaration.type == HTTP:
+    if change.declaration.type != FLOW:
         return kept or now
     window = listening.read(*change.key[:2], trigger, schedules.defaults.zone).deadline
     return window.next_end(now) if window is not None else None

@@ -1,24 +1,27 @@
-"""What third parties import to write a task type: ``Task``, ``RunContext``, ``Output``, ``RunFailed``.
+"""What third parties import to write a type: ``Task`` or ``Trigger``, their contexts, ``Output``, ``RunFailed``.
 
-Stable from 1.0 on (`docs/adr/0010`). A task type is one class; its fields are the properties a flow may write.
+Stable from 1.0 on (`docs/adr/0010`). A type is one class; its fields are the properties a flow may write.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
+
+from pydantic import Field
 
 from namespaces.errors import LannerError
 from namespaces.flows.model import Flow
 from namespaces.flows.model import Task as FlowTask
-from namespaces.plugin import Dynamic, TaskType
+from namespaces.plugin import Duration, Dynamic, TaskType, TriggerType
 from runner.engine.events import Update
 from runner.engine.states import State
 
-__all__ = ["Dynamic", "Metric", "Output", "RunContext", "RunFailed", "Task"]
+__all__ = ["Duration", "Dynamic", "Metric", "Output", "PollContext", "RunContext", "RunFailed", "Task", "Trigger"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,4 +190,35 @@ class Task(TaskType):
 
     def run(self, context: RunContext) -> Output:
         """Do the work. Raise ``RunFailed`` for an expected failure; check ``context.cancelled`` in long loops."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollContext:
+    """What a polling trigger sees of the world at one look."""
+
+    namespace: str
+    flow_id: str
+    trigger_id: str
+    now: datetime
+    """When this look began, aware UTC."""
+    previous: datetime | None
+    """When the look before began; None at the first one."""
+    cancelled: threading.Event
+    """Set when the server stops: give up soon."""
+    log: Callable[[str, str], None]
+    """Level and message, for the server's log."""
+
+
+class Trigger(TriggerType):
+    """Base class of third-party triggers: looked at every ``interval``, starts the flow when ``poll`` gives a map.
+
+    A look runs in a thread of the scheduler, beside few others: it asks and returns, it does not wait for something to
+    happen. Looks of one trigger never overlap, and none is made while the execution it started runs.
+    """
+
+    interval: Duration = Field(default=timedelta(minutes=1), description="Time between two looks, a second at least.")
+
+    def poll(self, context: PollContext) -> Mapping[str, Any] | None:
+        """What the execution finds as ``trigger.*``, or None to start nothing. Raise ``RunFailed`` to tell an error."""
         raise NotImplementedError

@@ -1,6 +1,7 @@
-"""Polling triggers: ask a URL in a thread of its own, and start the flow when the answer meets the condition.
+"""Polling triggers: look in a thread of its own, and start the flow when there is something.
 
-When to ask is decided in ``runner/triggers/polling.py``; the request itself is the http task's.
+The http trigger asks a URL, a plugin's does what it wants. When to look is decided in ``runner/triggers/polling.py``;
+the request itself is the http task's.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from sqlalchemy.engine import Connection
 
 from namespaces.clock import Clock
 from namespaces.errors import LannerError, NotFound, Unavailable
+from namespaces.flows.catalog import Catalog
 from namespaces.flows.model import Flow, Trigger
 from namespaces.registry import Registry
 from namespaces.store.db import Database
@@ -25,7 +27,8 @@ from runner import triggerrows
 from runner.checks import CheckFailed
 from runner.egress import Egress
 from runner.executions import Executions
-from runner.plugin import Metric
+from runner.plugin import Metric, PollContext, RunFailed
+from runner.plugin import Trigger as PluginTrigger
 from runner.starting import Started
 from runner.triggers import polling
 from runner.triggers.conditions import Subject, judge
@@ -70,8 +73,13 @@ class _Asking:
         raise NotFound(f"'{uri}' cannot be sent: a polling trigger has no files")
 
 
+def plugin_triggers(catalog: Catalog) -> tuple[str, ...]:
+    """The trigger types of plugins, by name."""
+    return tuple(one.type_name for one in catalog.more if issubclass(one, PluginTrigger))
+
+
 class Polling:
-    """Handles due rows of http triggers; ``due`` returns at once."""
+    """Handles due rows of polling triggers; ``due`` returns at once."""
 
     def __init__(
         self,
@@ -114,7 +122,7 @@ class Polling:
             return True
 
         if self._database.write(take):
-            future = self._pool.submit(self._evaluate_safely, flow, trigger, now)
+            future = self._pool.submit(self._evaluate_safely, flow, trigger, now, row.watermark)
             self._running.add(future)
             future.add_done_callback(self._running.discard)
 
@@ -122,26 +130,31 @@ class Polling:
         """Wait until no request is in flight; False when the time is over first."""
         return not wait(list(self._running), timeout_s).not_done
 
-    def _evaluate_safely(self, flow: Flow, trigger: Trigger, started: datetime) -> None:
+    def _evaluate_safely(self, flow: Flow, trigger: Trigger, started: datetime, previous: datetime | None) -> None:
         key = (flow.namespace, flow.id, trigger.id)
         try:
-            self.evaluate(flow, trigger, started)
+            self.evaluate(flow, trigger, started, previous)
         except Unavailable as error:
             log.warning("poll of %s waits: %s", ".".join(key), error, extra={"action": "poll_waits"})
         except Exception:
             log.exception("poll of %s failed", ".".join(key), extra={"action": "poll_failed"})
 
-    def evaluate(self, flow: Flow, trigger: Trigger, started: datetime) -> Started | None:
+    def evaluate(
+        self, flow: Flow, trigger: Trigger, started: datetime, previous: datetime | None = None
+    ) -> Started | None:
         """One evaluation. An error is told on the trigger, with ``failOnTriggerError`` by a FAILED execution too."""
         key = (flow.namespace, flow.id, trigger.id)
         variables: Mapping[str, Any] = {}
         error: str | None = None
         try:
-            outputs = self._ask(flow, trigger)
+            asked = trigger.type == HTTP
+            outputs = self._ask(flow, trigger) if asked else self._look(flow, trigger, started, previous)
+            if outputs is None:
+                return None
             variables = {name: value for name, value in outputs.items() if value is not None}
             context = self._rendering.context(flow, trigger, variables)
             render = self._rendering.render_of(flow)
-            if not polling.answers(trigger, outputs, context, render):
+            if asked and not polling.answers(trigger, outputs, context, render):
                 return None
             verdict = judge(trigger.conditions, trigger.when, Subject(variables=context), render)
             if verdict.error is None and not verdict.holds:
@@ -152,20 +165,20 @@ class Polling:
         except LannerError as failure:
             error = failure.message
         if error is not None:
-            self._tell(key, error)
+            self._tell(key, trigger.type, error)
             if not trigger.fail_on_trigger_error:
                 return None
         try:
             return self._start(flow, trigger, variables, error, started)
         except CheckFailed as refused:
-            self._tell(key, refused.message)
+            self._tell(key, trigger.type, refused.message)
             return None
 
-    def _tell(self, key: triggerrows.Key, message: str) -> None:
+    def _tell(self, key: triggerrows.Key, type_name: str, message: str) -> None:
         """A visible trigger error."""
         now = self._clock.now()
         self._database.write(
-            partial(triggerrows.record_error, key=key, type_name=HTTP, message=message, now=now, level=50)
+            partial(triggerrows.record_error, key=key, type_name=type_name, message=message, now=now, level=50)
         )
 
     def _ask(self, flow: Flow, trigger: Trigger) -> Mapping[str, Any]:
@@ -183,6 +196,40 @@ class Polling:
         )
         asking = _Asking(_Services(self._egress), self._cancelled, f"{flow.namespace}.{flow.id}.{trigger.id}")
         return request(cast(Any, asking), cast(Any, properties)).values or {}
+
+    def _look(
+        self, flow: Flow, trigger: Trigger, started: datetime, previous: datetime | None
+    ) -> Mapping[str, Any] | None:
+        """What a plugin's trigger found. Raises ``LannerError``, whatever the plugin raises."""
+        from runner.worker.properties import render_properties
+
+        entry = self._registry.catalog.resolve(trigger.type)
+        if entry is None or not issubclass(entry.cls, PluginTrigger):
+            raise NotFound(f"this server cannot run the trigger type {trigger.type}")
+        context = self._rendering.context(flow, trigger, {})
+        name = f"{flow.namespace}.{flow.id}.{trigger.id}"
+        looking = render_properties(
+            entry.cls,
+            trigger.properties,
+            lambda value: self._rendering.value(flow, value, context),
+            raw=frozenset({"interval"}),
+        )
+        seen = PollContext(
+            namespace=flow.namespace,
+            flow_id=flow.id,
+            trigger_id=trigger.id,
+            now=started,
+            previous=previous,
+            cancelled=self._cancelled,
+            log=lambda level, text: log.log(logging.INFO, "%s %s: %s", level, name, text, extra={"action": "poll"}),
+        )
+        try:
+            return looking.poll(seen)
+        except LannerError:
+            raise
+        except Exception as error:
+            log.exception("poll of %s failed", name, extra={"action": "poll_failed"})
+            raise RunFailed(f"the trigger failed: {type(error).__name__}: {error}") from error
 
     def _start(
         self, flow: Flow, trigger: Trigger, variables: Mapping[str, Any], error: str | None, started: datetime

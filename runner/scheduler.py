@@ -140,6 +140,8 @@ class Scheduler:
         self._thread: threading.Thread | None = None
         self.others: dict[str, Due] = {}
         """Handlers of due rows by trigger type."""
+        self.polled: tuple[str, ...] = ()
+        """Trigger types of plugins, which have handlers too."""
         self.lag_s = 0.0
         """How late the last fire was."""
 
@@ -235,7 +237,7 @@ class Scheduler:
         if generation == self._generation:
             return
         now = self._clock.now()
-        known = self._database.read(declared.changes)
+        known = self._database.read(partial(declared.changes, polled=self.polled))
         flows = {change.key: self._parsed(change.key[0], change.key[1], change.revision) for change in known.changes}
         plans = [declared.plan(change, flows[change.key], self._schedules, now) for change in known.changes]
         for first in range(0, len(plans), self._settings.batch):

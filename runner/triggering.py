@@ -14,7 +14,7 @@ from runner.egress import Egress
 from runner.engine.states import State
 from runner.executions import Executions
 from runner.flowtriggers import FlowTriggers
-from runner.polling import Polling
+from runner.polling import Polling, plugin_triggers
 from runner.rendering import Rendering
 from runner.scheduler import Scheduler, SchedulerSettings
 from runner.schedules import TIMED, ScheduleDefaults, Schedules
@@ -89,6 +89,8 @@ class Triggers:
         if egress is not None:
             self.polling = Polling(database, registry, executions, clock, self.rendering, egress)
             self.scheduler.others[HTTP] = self.polling.due
+            self.scheduler.polled = plugin_triggers(registry.catalog)
+            self.scheduler.others |= dict.fromkeys(self.scheduler.polled, self.polling.due)
         self.webhooks = Webhooks(
             database,
             registry,
@@ -121,7 +123,7 @@ class Triggers:
     def may_lock(self, facts: Facts) -> bool:
         """Whether the end of this execution can matter to the trigger that started it."""
         trigger: Any = facts.trigger or {}
-        if trigger.get("type") in LOCKABLE:
+        if trigger.get("type") in LOCKABLE or trigger.get("type") in self.scheduler.polled:
             return facts.locks
         if trigger.get("type") in (WEBHOOK, FLOW):
             return self.flow_triggers.wants_end(facts.namespace, facts.flow_id, str(trigger.get("id")))

@@ -67,7 +67,8 @@ class Lanner:
         self.nudges = open_nudges(self.database.url, silent=environ.get("LANNER_TEST_SILENT") == "1")
         self.hits = Hits()
         plugins = load_entry_points()
-        self.plugin_problems = plugins.problems
+        for problem in plugins.problems:
+            log.warning("%s; %s", problem.message, problem.hint, extra={"action": "plugin_broken"})
         self.catalog = Catalog(plugins.types)
         self.registry = Registry(self.database, self.catalog, clock, hits=self.hits, **_reading(settings))
         self.vault = Vault(_key(settings))

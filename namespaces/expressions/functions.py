@@ -197,7 +197,13 @@ def decrypt(state: State, key: object, encrypted: object) -> str:
 # -- the context itself
 
 
-@function("printContext", "fetchContext", outside=True, cheap=False)
+@function(
+    "printContext",
+    "fetchContext",
+    outside=True,
+    cheap=False,
+    examples=(("{{ fromJson(printContext()).flow.id }}", "example"),),
+)
 def print_context(state: State) -> str:
     """Everything the template sees, as indented JSON, without secrets."""
     hidden = {"secret", "secrets"} | ({"envs", "globals"} if state.restricted else set())
@@ -205,7 +211,7 @@ def print_context(state: State) -> str:
     return state.sized(to_json(state.bounded(seen), pretty=True))
 
 
-@function("block", "parent")
+@function("block", "parent", examples=(("{{ block('a') }}", ""),))
 def block(state: State, *names: object) -> str:
     """Template blocks: nothing to print without inheritance."""
     return ""
@@ -220,7 +226,7 @@ def _mapping(value: object, name: str) -> Mapping[str, object]:
     return value
 
 
-@function("currentEachOutput", outside=True)
+@function("currentEachOutput", outside=True, examples=(("{{ currentEachOutput(outputs.say).value }}", "hello b"),))
 def current_each_output(state: State, outputs: object) -> object:
     """The outputs of a sibling in the same iteration of all enclosing loops: `currentEachOutput(outputs.t)`."""
     from namespaces.expressions.access import member, path
@@ -234,7 +240,11 @@ def current_each_output(state: State, outputs: object) -> object:
     return member(state, found, path(state, "taskrun", "value"))
 
 
-@function("loopOutputs", outside=True)
+@function(
+    "loopOutputs",
+    outside=True,
+    examples=(("{{ loopOutputs(outputs.loop.outputs, 'city') | join('+') }}", "Berlin+Paris"),),
+)
 def loop_outputs(state: State, outputs: object, name: object) -> list[object]:
     """The output `name` of each iteration of a Loop, null where missing: `loopOutputs(outputs.l.outputs, 'x')`."""
     if not isinstance(outputs, list | tuple):
@@ -247,7 +257,7 @@ def loop_outputs(state: State, outputs: object, name: object) -> list[object]:
     return found
 
 
-@function("parentOutput", outside=True)
+@function("parentOutput", outside=True, examples=(("{{ parentOutput().evaluationResult }}", "true"),))
 def parent_output(state: State, index: object = 0) -> object:
     """The outputs of an ancestor task run, the closest by default."""
     from namespaces.expressions.access import path

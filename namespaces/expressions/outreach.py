@@ -47,7 +47,7 @@ def _own_file(state: State, path: object, name: str) -> str:
     return wanted
 
 
-@function("secret", disclosing=True, outside=True)
+@function("secret", disclosing=True, outside=True, examples=(("{{ secret('TOKEN') }}", "s3cret"),))
 def secret(state: State, key: object, namespace: object = None, subkey: object = None, full: object = False) -> object:
     """A secret, masked in logs; missing is an error. `subkey` reads a field of a JSON secret, `full` gives a map."""
     refuse_outside(state, "secret")
@@ -58,14 +58,26 @@ def secret(state: State, key: object, namespace: object = None, subkey: object =
     )
 
 
-@function("credential", disclosing=True, outside=True)
+@function(
+    "credential",
+    disclosing=True,
+    outside=True,
+    examples=(("{{ credential('github') }}", "error: credential() is not available"),),
+)
 def credential(state: State, name: object) -> object:
     """Not available: Lanner keeps no credentials beside secrets."""
     refuse_outside(state, "credential")
     raise RenderError("credential() is not available", hint="store the token as a secret and use secret()")
 
 
-@function("kv", outside=True, examples=())
+@function(
+    "kv",
+    outside=True,
+    examples=(
+        ("{{ kv('cursor') }}", "42"),
+        ("{{ kv('nothing', errorOnMissing=false) ?? 'none' }}", "none"),
+    ),
+)
 def kv(state: State, key: object, namespace: object = None, error_on_missing: object = True) -> object:
     """A value of the key-value store; missing is an error unless `errorOnMissing=false`."""
     wanted = _own_namespace(state, namespace, "kv")
@@ -79,14 +91,14 @@ def _revision(version: object, revision: object, name: str) -> int | None:
     return None if given is None else integer(given, name, "revision")
 
 
-@function("read", outside=True)
+@function("read", outside=True, examples=(("{{ read('hello.txt') }}", "Hello"),))
 def read(state: State, path: object, namespace: object = None, version: object = None, revision: object = None) -> str:
     """The text of a namespace file or of a file of internal storage."""
     wanted = _own_namespace(state, namespace, "read")
     return state.ports.read(_own_file(state, path, "read"), wanted, _revision(version, revision, "read"))
 
 
-@function("fileURI")
+@function("fileURI", examples=(("{{ fileURI('hello.txt') }}", "kestra:///company/team/_files/hello.txt"),))
 def file_uri(state: State, path: object, version: object = None, revision: object = None) -> str:
     """The storage URI of a namespace file."""
     wanted = text(path, "fileURI")
@@ -95,25 +107,27 @@ def file_uri(state: State, path: object, version: object = None, revision: objec
     return state.ports.file_uri(wanted, _revision(version, revision, "fileURI"))
 
 
-@function("fileSize")
+@function("fileSize", examples=(("{{ fileSize('hello.txt') }}", "5"),))
 def file_size(state: State, path: object) -> int:
     """Bytes of a file."""
     return state.ports.file_size(_own_file(state, path, "fileSize"))
 
 
-@function("fileExists")
+@function("fileExists", examples=(("{{ fileExists('nothing.txt') }}", "false"),))
 def file_exists(state: State, path: object) -> bool:
     """Whether a file exists."""
     return state.ports.file_exists(_own_file(state, path, "fileExists"))
 
 
-@function("isFileEmpty")
+@function("isFileEmpty", examples=(("{{ isFileEmpty('hello.txt') }}", "false"),))
 def is_file_empty(state: State, path: object) -> bool:
     """Whether a file has no bytes."""
     return state.ports.file_size(_own_file(state, path, "isFileEmpty")) == 0
 
 
-@function("env", disclosing=True)
+@function(
+    "env", disclosing=True, examples=(("{{ env('region') }}", "eu"), ("{{ env('nothing', default='none') }}", "none"))
+)
 def env(state: State, name: object, default: object = None) -> object:
     """An entry of `envs` whose name may be computed; the default where it is missing or empty."""
     refuse_outside(state, "env")
@@ -125,7 +139,7 @@ def env(state: State, name: object, default: object = None) -> object:
     return default
 
 
-@function("http", disclosing=True, outside=True)
+@function("http", disclosing=True, outside=True, examples=(("{{ http('https://example.com/user').name }}", "Ada"),))
 def http(
     state: State,
     uri: object,
@@ -149,7 +163,12 @@ def http(
     })  # fmt: skip
 
 
-@function("subflow", disclosing=True, outside=True)
+@function(
+    "subflow",
+    disclosing=True,
+    outside=True,
+    examples=(("{{ subflow('company.team', 'child').outputs.city }}", "Paris"),),
+)
 def subflow(
     state: State,
     namespace: object,
@@ -167,26 +186,31 @@ def subflow(
     })  # fmt: skip
 
 
-@function("errorLogs", outside=True)
+@function("errorLogs", outside=True, examples=(("{{ errorLogs()[0].message }}", "it broke"),))
 def error_logs(state: State) -> list[dict[str, object]]:
     """The ERROR log entries of this execution."""
     return state.ports.error_logs()
 
 
-@function("tasksWithState", names=("state",), outside=True)
+@function(
+    "tasksWithState",
+    names=("state",),
+    outside=True,
+    examples=(("{{ tasksWithState('FAILED')[0].taskId }}", "load"),),
+)
 def tasks_with_state(state: State, wanted: object) -> list[dict[str, object]]:
     """The tasks of this execution in a state, as `taskId`, `state`, `value`."""
     return state.ports.tasks_with_state(text(wanted, "tasksWithState"))
 
 
-@function("iterationOutput", outside=True)
+@function("iterationOutput", outside=True, examples=(("{{ iterationOutput(outputs.say).value }}", "hello a"),))
 def iteration_output(state: State, task_outputs: object, iteration: object = None) -> object:
     """The outputs of a ForEach child in another iteration, the previous one by default; counted from 0."""
     index = None if iteration is None else integer(iteration, "iterationOutput", "iteration")
     return state.ports.iteration_output(task_outputs, index)
 
 
-@function("appLink")
+@function("appLink", examples=(("{{ appLink() }}", "error: appLink() is not available: there are no apps"),))
 def app_link(state: State, app_id: object = None) -> str:
     """Not available: Lanner has no apps."""
     raise RenderError("appLink() is not available: there are no apps")

@@ -21,6 +21,10 @@ Tags: `if` `elseif` `else`, `for` (with `else`, `loop.index` from 0, `loop.first
 
 Arguments may be given by position or by name. *Pooled* entries, loops and macros render in a limited process (2 s,
 128 MiB); *guarded* ones are refused in text that came from outside and is put through `render()`.
+
+Examples that reach out are given a secret `TOKEN`, a key `cursor`, a namespace file `hello.txt` with `Hello`, a
+variable `region`, a failed task `load`, a child flow that gives `city`, and an execution in the second iteration of a
+ForEach over `a` and `b`, whose child `say` greets, behind a Loop over cities.
 """
 
 

@@ -353,12 +353,14 @@ def default(state: State, value: object, default: object) -> object:
 
 
 def _removed(name: str) -> None:
+    why = f"the filter `{name}` is not available: nothing is escaped here"
+
     def apply(state: State, value: object, *rest: object) -> object:
-        raise RenderError(f"the filter `{name}` is not available: nothing is escaped here")
+        raise RenderError(why)
 
     apply.__doc__ = "Not available: an error."
     apply.__module__ = __name__
-    filter_(name)(apply)
+    filter_(name, examples=((f"{{{{ 'x' | {name} }}}}", f"error: {why}"),))(apply)
 
 
 _removed("raw")

@@ -177,8 +177,8 @@ class Catalog:
     """
 
     def __init__(self, more: Iterable[type[PluginType]] = ()) -> None:
-        self._more = tuple(more)
-        if self._more:
+        self.more = tuple(more)
+        if self.more:
             self.load()  # a plugin that cannot be told apart must refuse the start
 
     @cached_property
@@ -192,7 +192,7 @@ class Catalog:
             builtin.RUNNER_TYPES,
             builtin.TRIGGER_TYPES,
             builtin.ALL_TASK_TYPES,
-            self._more,
+            self.more,
         ):
             for cls in group:
                 made.add(cls)

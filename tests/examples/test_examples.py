@@ -129,25 +129,6 @@ def test_http_calls_a_server(instance: LocalInstance) -> None:
     assert execution["outputs"] == {"status": 200}
 
 
-@pytest.mark.slow
-def test_a_third_party_task_type_runs(tmp_path: Path) -> None:
-    import os
-
-    from tests.support.servers import ROOT, run_lanner
-
-    # What pip would leave behind: the module on the path, its entry point in a dist-info folder.
-    info = tmp_path / "lanner_example_plugin-1.0.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lanner-example-plugin\nVersion: 1.0.0\n")
-    (info / "entry_points.txt").write_text("[lanner.tasks]\nshout = example_plugin:Shout\n")
-    path = os.pathsep.join([str(ROOT), str(EXAMPLES / "plugin"), str(tmp_path)])
-
-    done = run_lanner("run", str(EXAMPLES / "plugin" / "shout.yaml"), "--json", env={"PYTHONPATH": path})
-
-    assert done.returncode == 0, done.stderr
-    assert '"text": "HELLO TUTORIAL HELLO TUTORIAL"' in done.stdout
-
-
 def test_every_example_has_a_test() -> None:
     text = Path(__file__).read_text()
 

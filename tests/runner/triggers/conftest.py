@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from namespaces.blobs import MemoryStorage
 from namespaces.clock import ManualClock
 from namespaces.flows.catalog import Catalog
+from namespaces.plugin import PluginType
 from namespaces.registry import Registry
 from namespaces.secrets import Secrets, Vault
 from namespaces.store.base import to_micros
@@ -44,12 +45,13 @@ class House:
         *,
         lease: bool = False,
         egress: Egress | None = None,
+        types: tuple[type[PluginType], ...] = (),
         **settings: Any,
     ) -> None:
         self.database = database
         self.clock = clock
         self.nudges = Nudges()
-        self.registry = Registry(database, Catalog(), clock)
+        self.registry = Registry(database, Catalog(types), clock)
         vault = Vault(b"0123456789abcdef0123456789abcdef")
         storage = MemoryStorage()
         secrets = Secrets(database, vault, {"LANNER_SECRET_HOOK": "s3cret-key"})

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Annotated, Any, ClassVar
 
 import pytest
 
 from namespaces.clock import ManualClock
 from namespaces.store.db import Database
 from runner.egress import Egress, Rules
+from runner.plugin import Dynamic, PollContext, RunFailed, Trigger
 from runner.renderer import Renderer
 from tests.runner.triggers.conftest import House, at
 
@@ -127,3 +129,76 @@ def test_a_check_that_blocks_is_told_on_the_trigger(polled: House, url: str) -> 
 
     assert polled.executions_of() == []
     assert polled.state("p").error == "not this one"
+
+
+class Looks(Trigger):
+    type_name = "com.example.Looks"
+    seen: ClassVar[list[datetime | None]] = []
+    answers: ClassVar[dict[str, Any]] = {"found": {"rows": 3}}
+
+    what: Annotated[str, Dynamic]
+
+    def poll(self, context: PollContext) -> Mapping[str, Any] | None:
+        self.seen.append(context.previous)
+        answer = self.answers.get(self.what)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def plugged(database: Database, clock: ManualClock, renderer: Renderer) -> Iterator[House]:
+    Looks.seen.clear()
+    made = House(database, clock, renderer, egress=Egress(Rules(loopback=True)), types=(Looks,))
+    yield made
+    made.close()
+
+
+def looking(what: str, rest: str = "") -> str:
+    return f'- id: p\n  type: com.example.Looks\n  what: "{what}"\n  interval: PT30S\n{rest}'
+
+
+def test_what_a_plugins_trigger_gives_starts_the_flow_and_locks(plugged: House) -> None:
+    plugged.deploy(looking("{{ 'fou' ~ 'nd' }}"))
+
+    evaluate(plugged)
+    plugged.clock.advance(timedelta(minutes=1))
+    evaluate(plugged)
+
+    [row] = plugged.executions_of()
+    assert row.trigger["variables"]["rows"] == 3
+    assert plugged.state("p").execution_id == row.id
+    assert Looks.seen == [None]
+
+
+def test_nothing_from_a_plugins_trigger_starts_nothing_and_the_next_look_knows_when_this_one_was(
+    plugged: House,
+) -> None:
+    plugged.deploy(looking("nothing"))
+    first = plugged.clock.now()
+
+    evaluate(plugged)
+    plugged.clock.advance(timedelta(seconds=31))
+    evaluate(plugged)
+
+    assert plugged.executions_of() == []
+    assert Looks.seen == [None, first]
+
+
+def test_conditions_hold_for_a_plugins_trigger_too(plugged: House) -> None:
+    plugged.deploy(looking("found", '  when: "{{ trigger.rows > 3 }}"\n'))
+
+    evaluate(plugged)
+
+    assert plugged.executions_of() == []
+
+
+@pytest.mark.parametrize("failure", [RunFailed("no such table"), KeyError("table")])
+def test_whatever_a_plugins_trigger_raises_is_told_on_the_trigger(plugged: House, failure: Exception) -> None:
+    Looks.answers = {**Looks.answers, "broken": failure}
+    plugged.deploy(looking("broken"))
+
+    evaluate(plugged)
+
+    assert plugged.executions_of() == []
+    assert "table" in str(plugged.state("p").error)
