@@ -59,6 +59,12 @@ class Known:
     row: Any
     """Columns of the execution that its iterations share."""
 
+    @property
+    def held(self) -> bool:
+        """Whether the execution lets nothing new start: it is paused, or being killed."""
+        extra = ((self.row.progress or {}).get("scope") or {}).get("extra") or {}
+        return bool(extra.get("manual") or extra.get("holding")) or self.row.around == State.KILLING.value
+
 
 def counts_of(row: Any) -> Counts:
     names = ("epoch", "total", "started", "again", "paused", "halted", "stopped", "stored")
@@ -81,6 +87,7 @@ def find(executions: Executions, run_id: str) -> Known | None:
             run_table.c.execution_id,
             run_table.c.task_id,
             execution_table.c.state.label("around"),
+            execution_table.c.progress,
             *(execution_table.c[name] for name in SHARED),
         )
         .join(run_table, run_table.c.id == batch_set_table.c.task_run_id)

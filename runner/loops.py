@@ -150,7 +150,7 @@ def go_on(executions: Executions, run_id: str) -> None:
 def _next(executions: Executions, run_id: str) -> bool:
     """Start some iterations; false when none may start now. First those that run again, then new ones."""
     known = find(executions, run_id)
-    if known is None or known.counts.halted or known.row.around == State.KILLING.value:
+    if known is None or known.counts.halted or known.held:
         return False
     if known.counts.again:
         return bool(_restart(executions, known))

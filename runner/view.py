@@ -209,6 +209,23 @@ def paused_iterations(connection: Connection, loop_run_id: str, limit: int = 100
     return list(connection.execute(query).scalars())
 
 
+def iterations_below(connection: Connection, execution_id: str) -> list[str]:
+    """Executions of all iterations of the Loops of an execution, those of nested Loops included."""
+    found: list[str] = []
+    level = [execution_id]
+    while level:
+        inner: list[str] = []
+        for start in range(0, len(level), 400):
+            query = sa.select(execution_table.c.id).where(
+                execution_table.c.trigger_execution_id.in_(level[start : start + 400]),
+                execution_table.c.kind == "LOOP",
+            )
+            inner.extend(connection.execute(query).scalars())
+        found.extend(inner)
+        level = inner
+    return found
+
+
 def paused_task(flow: Flow, loaded: Loaded, task_run_id: str | None = None) -> TaskRun | None:
     """The first PAUSED task run of a Pause among those loaded, of any or this one."""
     for run in loaded.value.runs.values():

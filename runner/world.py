@@ -28,6 +28,7 @@ from runner.logs import LEVELS, NAMES
 from runner.purging import delete_revisions, revision_table
 from runner.rows import execution_table, run_table
 from runner.tables import LogRow, MetricRow
+from runner.view import iterations_below
 from runner.worker.reporter import Claim
 
 log_table = LogRow.__table__  # type: ignore[attr-defined]
@@ -276,7 +277,9 @@ class FlowWorld:
         purgeStorage.
         """
         conditions = self._scope(execution_table, filters, execution_table.c.created_at)
-        conditions += [execution_table.c.finished.is_(True), execution_table.c.id != self._execution_id]
+        # Iterations of a Loop go with the execution they belong to, never before.
+        conditions += [execution_table.c.finished.is_(True), execution_table.c.kind != "LOOP"]
+        conditions.append(execution_table.c.id != self._execution_id)
         if filters.get("states"):
             conditions.append(execution_table.c.state.in_(filters["states"]))
         conditions.append(self._writable(execution_table, conditions))
@@ -291,10 +294,11 @@ class FlowWorld:
                 return counts
             last = found[-1].id
             for row in found:
-                folder = execution_folder(row.namespace, row.flow_id, row.id)
-                counts["logs"] += self._emptied(log_table, row.id) if kinds["logs"] else 0
-                counts["metrics"] += self._emptied(metric_table, row.id) if kinds["metrics"] else 0
-                counts["storages"] += len(self._storage.delete_prefix(folder)) if kinds["storages"] else 0
+                for one in [row.id, *self._database.read(partial(iterations_below, execution_id=row.id))]:
+                    folder = execution_folder(row.namespace, row.flow_id, one)
+                    counts["logs"] += self._emptied(log_table, one) if kinds["logs"] else 0
+                    counts["metrics"] += self._emptied(metric_table, one) if kinds["metrics"] else 0
+                    counts["storages"] += len(self._storage.delete_prefix(folder)) if kinds["storages"] else 0
                 if whole:
                     self._executions.delete(
                         row.id, logs=kinds["logs"], metrics=kinds["metrics"], storage=kinds["storages"]
@@ -345,7 +349,7 @@ class FlowWorld:
     def count_executions(self, filters: Mapping[str, Any]) -> list[dict[str, Any]]:
         """``{namespace, flowId, count}`` per flow; ``filters``: flows, namespaces, states, startDate, endDate."""
         wanted = filters.get("flows") or []
-        conditions: list[Any] = []
+        conditions: list[Any] = [execution_table.c.kind != "LOOP"]
         if filters.get("states"):
             conditions.append(execution_table.c.state.in_(filters["states"]))
         conditions += _between(filters, execution_table.c.created_at)

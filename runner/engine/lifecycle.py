@@ -13,6 +13,7 @@ from runner.engine.flowable import approval, loopuntil, pause
 from runner.engine.flowable.families import FAMILIES
 from runner.engine.flowable.family import next_of_list
 from runner.engine.progress import enter
+from runner.engine.ready import of_child
 from runner.engine.states import State
 from runner.engine.values import TaskRun
 
@@ -145,6 +146,8 @@ def _wake(d: Draft) -> None:
             d.todo.append(("begin", run.id))
         elif run.state is State.CREATED and run.attempts:
             enter(d, run)  # its retry came due while nothing could start
+        elif isinstance(task := d.task_or_none(run), Loop) and run.state in (State.RUNNING, State.PAUSED):
+            d.act(of_child(task, run))  # iterations that could not start meanwhile
         elif run.state is State.RUNNING and isinstance(d.task(run), Approval) and d.is_open(run):
             d.todo.append(("check", run.id))  # decided while another one waited
 

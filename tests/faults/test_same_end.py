@@ -89,6 +89,18 @@ def flows(draw: Any) -> dict[str, Any]:
                     "type": f"{CORE}.flow.Switch", "value": value, "defaults": some(depth - 1, 1),
                     "cases": {"a": some(depth - 1, 2), "b": some(depth - 1, 1)},
                 }  # fmt: skip
+            case "loop":
+                values = draw(st.lists(st.sampled_from("abc"), min_size=1, max_size=3, unique=True))
+                one = {
+                    "type": f"{CORE}.flow.Loop",
+                    "values": values,
+                    "concurrencyLimit": 1,
+                    "tasks": some(depth - 1, 2),
+                }
+                given = {
+                    "outputs": [{"id": "o", "type": "STRING", "value": "{{ item.value }} {{ item.parents ?? 'none' }}"}]
+                }
+                return head | one | (given if draw(st.booleans()) else {}) | late(depth - 1)
             case _:
                 values = draw(st.lists(st.sampled_from("abc"), min_size=1, max_size=3, unique=True))
                 return head | {"type": f"{CORE}.flow.ForEach", "values": values, "tasks": some(depth - 1, 2)}
@@ -107,7 +119,7 @@ def flows(draw: Any) -> dict[str, Any]:
 
 CORE = "io.kestra.plugin.core"
 LEAVES = ["return", "return", "values", "fail", "script"]
-NODES = ["seq", "par", "if", "switch", "each", "allow"]
+NODES = ["seq", "par", "if", "switch", "each", "allow", "loop"]
 
 
 @pytest.fixture(scope="module")

@@ -182,3 +182,29 @@ def test_revisions_that_an_open_execution_may_start_are_kept(instance: Instance)
     instance.deploy("purge", f"tasks: [{{id: p, type: {CORE}flow.PurgeFlows, namespace: {NS}}}]")
 
     assert instance.run("purge")["taskRunList"][0]["outputs"] == {"count": 0}
+
+
+def test_iterations_of_a_loop_are_not_counted_and_go_with_their_execution(instance: Instance) -> None:
+    loop = f"{{id: l, type: {CORE}flow.Loop, values: [1, 2], {LOGGING.strip()}}}"
+    instance.deploy("old", f"tasks: [{loop}]\n")
+    old = instance.run("old")["id"]
+    instance.deploy(
+        "purge",
+        f"""
+        tasks:
+          - id: count
+            type: {CORE}execution.Count
+            flows: [{{namespace: {NS}, flowId: old}}]
+            startDate: "{{{{ now() | dateAdd(-1, 'DAYS') }}}}"
+            expression: "{{{{ true }}}}"
+          - {{id: runs, type: {CORE}execution.PurgeExecutions, flowId: old, endDate: "{{{{ now() }}}}"}}
+        """,
+    )
+
+    runs = {run["taskId"]: run for run in instance.run("purge")["taskRunList"]}
+
+    assert runs["count"]["outputs"]["total"] == 1
+    assert runs["runs"]["outputs"] == {"executionsCount": 1, "logsCount": 2, "metricsCount": 0, "storagesCount": 0}
+    assert instance.count("old") == 0
+    with pytest.raises(NotFound):
+        instance.executions.kill(old)

@@ -14,10 +14,11 @@ TICK = "tick"
 
 # How often each flow is called, of 100 calls.
 WEIGHTS = {
-    "one": 38,
+    "one": 34,
     "chain": 14,
     "fan": 8,
     "each": 4,
+    "loop": 4,
     "retry": 8,
     "sub": 8,
     "limited": 5,
@@ -33,6 +34,7 @@ RUNS = {
     "chain": {"a": 1, "b": 1, "c": 1, "d": 1, "e": 1},
     "fan": {"fan": 1, "join": 1, **{f"t{n}": 1 for n in range(20)}},
     "each": {"each": 1, "item": 50, "after": 1},
+    "loop": {"loop": 1, "all": 1},
     "retry": {"flaky": 1},
     "sub": {"child": 1, "after": 1},
     "limited": {"work": 1},
@@ -70,6 +72,14 @@ def flows(ledger: Path) -> list[str]:
     each = "- id: each\n  type: io.kestra.plugin.core.flow.ForEach\n  concurrencyLimit: 0\n"
     each += f"  values: {[str(n) for n in range(50)]}\n  tasks:\n"
     each += indent(_return("item", "{{ taskrun.value }}"), "    ")
+    loop = "- id: loop\n  type: io.kestra.plugin.core.flow.Loop\n  concurrencyLimit: 4\n"
+    loop += f"  values: {[str(n) for n in range(12)]}\n"
+    loop += '  outputs: [{id: o, type: STRING, value: "{{ outputs.item.value }}"}]\n  tasks:\n'
+    loop += indent(_return("item", "{{ item.value }}."), "    ")
+    numbers = "".join(f"{n}." for n in range(12))
+    loop += "- id: all\n  type: io.kestra.plugin.core.execution.Assert\n  conditions:\n"
+    loop += f"""    - "{{{{ (loopOutputs(outputs.loop.outputs, 'o') | join('')) == '{numbers}' }}}}"\n"""
+    loop += "    - '{{ outputs.loop.terminatedIterations.SUCCESS == 12 }}'\n"
     child = f"- id: child\n  type: io.kestra.plugin.core.flow.Subflow\n  namespace: {NAMESPACE}\n  flowId: leaf\n"
     child += '  wait: true\n  transmitFailed: true\n  inputs: {key: "{{ trigger.body.key }}"}\n'
     flaky = _script(
@@ -93,6 +103,7 @@ def flows(ledger: Path) -> list[str]:
         _flow("chain", "".join(_return(name) for name in "abcde")),
         _flow("fan", fan + _return("join")),
         _flow("each", each + _return("after")),
+        _flow("loop", loop),
         _flow("retry", flaky),
         _flow("sub", child + _return("after")),
         _flow("limited", _script("work", ledger, "sleep 0.3"), f"concurrency: {{limit: {LIMIT}, behavior: QUEUE}}\n"),

@@ -209,7 +209,7 @@ class Chaos:
                     self.send(SubflowStarted(at=now, task_run_id=act.task_run_id, epoch=act.epoch, execution_id=child))
             case StartIterations():
                 if run and run.epoch == act.epoch and not run.state.terminal:
-                    self.loops[run.id] = Going(digest(run.id) % 3 + 1)
+                    self.loops.setdefault(run.id, Going(digest(run.id) % 3 + 1))
                     self.tell(run.id)
             case StopIterations():
                 if going := self.loops.get(act.task_run_id):

@@ -577,6 +577,21 @@ def test_a_pause_shows_on_the_loop_and_the_execution_until_all_are_resumed(house
     assert house.end(execution) == "SUCCESS"
 
 
+def test_no_iteration_starts_while_the_execution_is_paused_by_hand(house: House):
+    execution = run(house, loop("[1, 2]", work("t"), more="concurrencyLimit: 1,"))
+    house.errands.run()
+    house.executions.pause(execution)
+    house.settle(lambda: states(house, execution) == ["SUCCESS"])
+    for _ in range(5):
+        house.step()
+    assert len(iterations(house, execution)) == 1
+
+    house.executions.resume(execution)
+
+    assert house.end(execution) == "SUCCESS"
+    assert states(house, execution) == ["SUCCESS"] * 2
+
+
 def test_a_pause_deep_inside_is_resumed_from_the_outermost(house: House):
     execution = run(house, loop("[1]", loop("[2]", PAUSE, name="inner")))
     house.settle(lambda: house.row(execution).state == "PAUSED")
