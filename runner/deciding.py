@@ -310,6 +310,8 @@ class Decision:
             isinstance(task, Runnable)
             and not task.log_to_file
             and task.task_cache is None
+            and task.worker_group is None
+            and self.flow.worker_group is None
             and task.timeout is None
             and task.type in INLINE
         )

@@ -16,17 +16,20 @@ from namespaces.flows.model import Flow
 from namespaces.ids import derived_id
 from namespaces.secrets import reseal
 from namespaces.store.base import to_micros
-from namespaces.store.db import Database
+from namespaces.store.db import Database, database_now
 from namespaces.store.nudges import Nudges
 from namespaces.tables import FlowRow
-from runner import batches, quotas, view
+from runner import batches, quotas, routing, view
 from runner.applying import Outcome
 from runner.dispatch.base import Dispatch
 from runner.effects import Effects
 from runner.engine import events
+from runner.engine.attempts import NOT_BEGUN
 from runner.engine.concurrency import admit
+from runner.engine.effects import Dispatch as DispatchAct
 from runner.engine.states import State
 from runner.executions import Executions
+from runner.rendering import Place
 from runner.rows import execution_table, run_table, timer_table
 from runner.writing import insert_execution
 
@@ -273,7 +276,10 @@ class Driver:
     def committed(self, execution_id: str, flow: Flow, outcome: Outcome) -> None:
         """Hand on what the commit left: attempts to workers, effects to their handlers, timers to their loop."""
         for dispatch in outcome.dispatches:
-            self._dispatch.submit(dispatch.task_run_id, dispatch.epoch, "")
+            if flow.routed:
+                self._later_routed(execution_id, dispatch)
+            else:
+                self._dispatch.submit(dispatch.task_run_id, dispatch.epoch, "")
         if outcome.timers:
             self._nudges.send("timers")
         if outcome.unfinished:
@@ -288,6 +294,47 @@ class Driver:
                 self._work.submit(self._guarded_effect, effects.start_child, execution_id, child)
         except RuntimeError:
             log.info("effects left for the next start: %s", execution_id, extra={"action": "left_for_restart"})
+
+    def _later_routed(self, execution_id: str, dispatch: DispatchAct) -> None:
+        try:
+            self._work.submit(self._guarded_effect, self._route, execution_id, dispatch.task_run_id, dispatch.epoch)
+        except RuntimeError:
+            log.info("dispatch left for the next start: %s", execution_id, extra={"action": "left_for_restart"})
+
+    def _route(self, execution_id: str, run_id: str, epoch: int) -> None:
+        """Dispatch to the workers that a task asks for (``flows.md`` 1.13). What waits is looked at again by the
+        reconciler; harmless twice, because an attempt that has begun or ended is left alone.
+        """
+        now = self._clock.now()
+        loaded = self._executions.loaded(execution_id, events.AttemptStarted(at=now, task_run_id=run_id, epoch=epoch))
+        run = loaded.value.runs.get(run_id)
+        if run is None or run.epoch != epoch or run.state not in NOT_BEGUN:
+            return
+        flow = self._executions.flow_of(loaded)
+        wanted = flow.by_id[run.task_id].worker_group or flow.worker_group
+        if wanted is None:
+            self._dispatch.submit(run_id, epoch, "")
+            return
+        place = Place(self._executions.rendering, flow, loaded.facts, loaded.paths)
+        scene = place.renderer(loaded.value, run)
+        try:
+            tags = tuple(scene.text(tag).strip() for tag in wanted["tags"])
+        except Unavailable:
+            raise
+        except LannerError as error:
+            self._executions.refuse_attempt(execution_id, run, epoch, error.message)
+            return
+        workers = self._database.read(lambda c: routing.known_workers(c, database_now(c, self._clock)))
+        route = routing.decide({**wanted, "tags": tags}, workers)
+        if route.queue is not None:
+            self._dispatch.submit(run_id, epoch, route.queue)
+        elif route.end is State.FAILED:
+            self._executions.refuse_attempt(execution_id, run, epoch, route.reason)
+        elif route.end is not None:
+            ended = events.AttemptFinished(at=now, task_run_id=run_id, epoch=epoch, state=route.end, error=route.reason)
+            self._executions.apply(execution_id, ended)
+        else:
+            log.info("%s waits: %s", run_id, route.reason, extra={"action": "worker_group_waits"})
 
     @staticmethod
     def _guarded_effect(work: Callable[..., None], execution_id: str, *details: Any) -> None:

@@ -16,6 +16,7 @@ from runner.egress import Egress, Rules
 from runner.heartbeat import Heartbeat
 from runner.plugin import World
 from runner.reporting import DatabaseReporter
+from runner.routing import queues, served
 from runner.worker.attempt import AttemptRunner
 from runner.worker.limits import Limits
 from runner.worker.pool import Pool
@@ -70,7 +71,8 @@ class Workers:
             ),
             worker_id=self.id,
         )
-        self.heartbeat = Heartbeat(lanner.database, lanner.clock, self._fence, worker_id=self.id)
+        self.groups = served(settings.dispatch.groups, alone=settings.dispatch.kind == "inprocess")
+        self.heartbeat = Heartbeat(lanner.database, lanner.clock, self._fence, worker_id=self.id, groups=self.groups)
         self._celery: Any = None
         self._pool: Pool | None = None
         self.dispatch: Dispatch = self._dispatch(settings)
@@ -88,6 +90,7 @@ class Workers:
                     self.runner.run,
                     self.runner.cancel,
                     concurrency=settings.subprocesses,
+                    groups=queues(self.groups),
                 )
             return CeleryDispatch(url, instance)
         from runner.dispatch.inprocess import InProcessDispatch

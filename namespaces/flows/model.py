@@ -432,6 +432,11 @@ class Flow:
         return lists
 
     @cached_property
+    def routed(self) -> bool:
+        """Whether some attempt wants a worker of a certain group."""
+        return self.worker_group is not None or any(task.worker_group is not None for task in self.walk())
+
+    @cached_property
     def asks_approval(self) -> bool:
         """Whether an Approval is among the tasks: what ends below one may end the whole execution."""
         return any(isinstance(task, Approval) for task in self.walk())

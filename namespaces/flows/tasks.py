@@ -217,7 +217,10 @@ COMMON: dict[str, Reader] = {
 
 
 def read_worker_group(scope: Scope, value: Any, path: Path) -> dict[str, Any] | None:
-    """``workerGroup {key, fallback}`` or ``workerSelector {tags, match, fallback}`` in one shape: tags and fallback."""
+    """``workerGroup {key, fallback}`` or ``workerSelector {tags, match, fallback}`` in one shape.
+
+    ``group`` tells them apart: a key that no worker ever had is an error of its own.
+    """
     newer = path[-1] == "workerSelector"
     (scope.is_newer if newer else scope.is_older)(str(path[-1]), path)
     group = scalars.a_map(scope.findings, value, path)
@@ -233,9 +236,10 @@ def read_worker_group(scope: Scope, value: Any, path: Path) -> dict[str, Any] | 
         tags = scalars.texts(scope.findings, group.get("tags"), (*path, "tags"))
         if fallback is not None and not tags:
             scope.findings.error("F004", (*path, "tags"), "must not be empty when 'fallback' is given")
-        return {"tags": tags, "match": group.get("match") or "ALL", "fallback": fallback or "FAIL"}
+        match = scalars.one_of(scope.findings, group.get("match") or "ALL", (*path, "match"), ("ALL", "ANY"))
+        return {"tags": tags, "match": match or "ALL", "fallback": fallback or "FAIL", "group": False}
     name = scalars.text(scope.findings, group.get("key"), (*path, "key"))
-    return {"tags": (name,) if name else (), "match": "ALL", "fallback": fallback or "WAIT"}
+    return {"tags": (name,) if name else (), "match": "ALL", "fallback": fallback or "WAIT", "group": True}
 
 
 _RETRY_KEYS: dict[RetryType, tuple[tuple[str, ...], tuple[str, ...]]] = {

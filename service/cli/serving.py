@@ -19,6 +19,10 @@ DatabaseOption = Annotated[
 DrainOption = Annotated[
     str, typer.Option("--drain", help="At the end: wait leaves running scripts to the next start, kill ends them.")
 ]
+GroupOption = Annotated[
+    list[str],
+    typer.Option("--group", help="Worker group to serve, several with commas; default is work that names none."),
+]
 ROLES = "web, scheduler, executor, sync, worker"
 
 
@@ -32,6 +36,7 @@ def serve(
     role: Annotated[
         list[str], typer.Option("--role", help=f"Part of the server, several with commas; default all: {ROLES}.")
     ] = [],
+    group: GroupOption = [],
     drain: DrainOption = "wait",
 ) -> None:
     """Run the server; everything in one process unless --role says otherwise."""
@@ -41,6 +46,7 @@ def serve(
         "server.port": port,
         "database.url": database,
         "auth.mode": auth,
+        "dispatch.groups": _groups(group),
     }
     _serve(config, overrides, role, drain)
 
@@ -49,10 +55,16 @@ def worker(
     data: DataOption = None,
     config: ConfigOption = None,
     database: DatabaseOption = None,
+    group: GroupOption = [],
     drain: DrainOption = "wait",
 ) -> None:
     """Run a worker: the same as serve --role worker."""
-    _serve(config, {"data_dir": data, "database.url": database}, ["worker"], drain)
+    overrides = {"data_dir": data, "database.url": database, "dispatch.groups": _groups(group)}
+    _serve(config, overrides, ["worker"], drain)
+
+
+def _groups(given: list[str]) -> list[str] | None:
+    return [name.strip() for part in given for name in part.split(",") if name.strip()] or None
 
 
 def _serve(config: Path | None, overrides: dict[str, Any], roles: list[str], drain: str) -> None:

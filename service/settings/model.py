@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, PrivateAttr, field_validator, model_validator
 
@@ -86,6 +86,9 @@ class Dispatch(Section):
 
     kind: Literal["inprocess", "celery"] = Field("inprocess", description="Threads of this process, or Celery.")
     broker_url: ServiceUrl | None = Field(None, description="`amqp://…` or `redis://…`, for Celery.")
+    groups: list[Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_-]*$")]] = Field(
+        [], max_length=5, description="Worker groups this process serves; `default` is work that names none."
+    )
 
     @model_validator(mode="after")
     def _broker(self) -> Dispatch:

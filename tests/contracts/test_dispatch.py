@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 import yaml
 
+from runner import routing
 from runner.engine import events
 from runner.engine.states import State
 from runner.executions import StartRequest
@@ -166,3 +168,46 @@ def test_an_attempt_of_an_old_epoch_is_not_taken(lanner: Lanner, tmp_path: Path)
 
     assert lanner.worker.reporter.claim(run.id, run.epoch - 1, "stranger") is None
     assert lanner.worker.reporter.claim(run.id, run.epoch, "stranger") is None
+
+
+GROUPED = """
+id: grouped
+namespace: team
+tasks:
+  - id: both
+    type: io.kestra.plugin.core.flow.Parallel
+    tasks:
+      - {id: any, type: io.kestra.plugin.core.debug.Return, workerSelector: {tags: [gpu, big]}}
+      - {id: one, type: io.kestra.plugin.core.debug.Return, workerGroup: {key: gpu}}
+"""
+
+
+def test_work_of_a_group_goes_to_its_workers(lanner: Lanner, tmp_path: Path) -> None:
+    lanner.registry.create(GROUPED)
+    failed = start(lanner, "grouped")
+    assert lanner.executions.wait(failed, timeout_s=30)
+    assert state(lanner, failed).state is State.FAILED, "no worker has these groups"
+    if lanner.settings.dispatch.kind == "inprocess":
+        return
+
+    config = yaml.safe_load((tmp_path / "worker.yaml").read_text())
+    (tmp_path / "group").mkdir()
+    config["dispatch"]["groups"] = ["gpu", "big"]
+    worker = worker_process(tmp_path / "group", config)
+    try:
+        until(lambda: bool(_workers_of(lanner, "gpu")))
+        execution_id = start(lanner, "grouped")
+        assert lanner.executions.wait(execution_id, timeout_s=30)
+        value = state(lanner, execution_id)
+    finally:
+        worker.terminate()
+        worker.wait(20)
+
+    assert value.state is State.SUCCESS
+    workers = {run.attempts[0].info["workerId"] for run in value.runs.values() if run.attempts}
+    assert [*workers] == _workers_of(lanner, "gpu")
+
+
+def _workers_of(lanner: Lanner, group: str) -> list[str]:
+    rows = lanner.database.read(lambda c: c.execute(sa.select(routing.worker_table)).all())
+    return [row.id for row in rows if group in row.groups]
