@@ -69,7 +69,6 @@ OUTSIDE = {
     "core.http.Request", "core.http.Download", "core.http.SseRequest",
     "core.execution.Resume", "core.execution.Kill", "core.trigger.Toggle",
     "core.flow.Template", "core.flow.ForEachItem", "core.flow.Pause", "core.flow.Approval",
-    "core.flow.PurgeFlows",  # accepted only, as tests/runner/tasks/test_core.py says
 }  # fmt: skip
 """Need a server, another execution, a file from outside or a person; they have tests of their own."""
 RUN = [

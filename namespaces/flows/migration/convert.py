@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -194,5 +195,8 @@ def _other(file: SourceFile, value: Any) -> Outcome:
 
 
 def _policy(item: dict[str, Any]) -> str:
-    override = "override" if item.get("forced") is True else "default"
-    return f"{override} {item.get('values')} for {item.get('type')}"
+    where = [{"field": "type", "operator": "STARTS_WITH", "value": item.get("type")}]
+    rule = {"type": "Add", "where": where, "values": item.get("values")}
+    if item.get("forced") is True:
+        rule["override"] = True
+    return json.dumps({"rules": [rule]}, ensure_ascii=False)

@@ -1212,7 +1212,10 @@ def test_m01_a_loop_stays_whose_tasks_another_file_names() -> None:
 def test_m13_defaults_of_a_namespace_are_shown_as_policies() -> None:
     (outcome,) = migrate([SourceFile("namespace.yaml", "plugin_defaults:\n  - {type: t, values: {a: 1}}\n")], CATALOG)
 
-    assert (outcome.status, [r.rule for r in outcome.remarks]) == (Status.NEEDS_YOU, ["M13"])
+    (remark,) = outcome.remarks
+    assert (outcome.status, remark.rule) == (Status.NEEDS_YOU, "M13")
+    assert '"type": "Add"' in remark.message
+    assert '"values": {"a": 1}' in remark.message
 
 
 def test_m16_callers_of_a_boolean_are_told() -> None:
