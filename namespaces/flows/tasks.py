@@ -318,7 +318,7 @@ def _retry_bounds(scope: Scope, written: dict[str, Any], retry: Retry, path: Pat
         if written.get(lower) is None or written.get(upper) is None:
             continue
         low, high = getattr(retry, _SNAKE[lower]), getattr(retry, _SNAKE[upper])
-        if high is not None and low >= high:
+        if low is not None and high is not None and low >= high:
             message = f"'{lower}' must be less than '{upper}' but is {written[lower]}"
             scope.findings.error("F014", (*path, lower), message)
     pause = retry.min_interval if retry.type is RetryType.RANDOM else retry.interval

@@ -249,7 +249,7 @@ _WINDOWS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 def _time_window(scope: Scope, window: dict[str, Any], path: Path) -> None:
     kind = window.get("type") or "DURATION_WINDOW"
-    if kind not in _WINDOWS:
+    if not isinstance(kind, str) or kind not in _WINDOWS:
         return
     required, optional = _WINDOWS[kind]
     for key in required:
@@ -338,13 +338,15 @@ def _preconditions(scope: Scope, written: dict[str, Any], path: Path) -> None:
         _time_window(scope, written["timeWindow"], (*path, "timeWindow"))
     if not written.get("flows") and not written.get("where"):
         scope.findings.error("F004", path, "`flows` or `where` must be given")
-    for index, entry in enumerate(written.get("where") or []):
-        if not isinstance(entry, dict):
-            continue
-        for number, one in enumerate(entry.get("filters") or []):
+    where = written.get("where")
+    for index, entry in enumerate(where if isinstance(where, list) else ()):
+        filters = entry.get("filters") if isinstance(entry, dict) else None
+        for number, one in enumerate(filters if isinstance(filters, list) else ()):
             if not isinstance(one, dict):
                 continue
             kind, place = one.get("type"), (*path, "where", index, "filters", number)
+            if not isinstance(kind, str):
+                continue
             wanted = "values" if kind in _WITH_VALUES else "value"
             if kind not in _WITHOUT_VALUE and one.get(wanted) is None:
                 scope.findings.error("F019", place, f"`{wanted}` cannot be null for type {kind}")

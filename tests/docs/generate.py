@@ -191,7 +191,7 @@ def migration_page() -> str:
         "",
         "Every edit is made twice: in the text, and in the values that were read from it. The edited text is read",
         "again; if it does not mean exactly what was intended, or is no valid flow of language 2, the file is left",
-        "alone.",
+        "alone. So is a flow that `lanner check` finds errors in, but for types of plugins that are not installed.",
     ]
     return "\n".join(lines) + "\n"
 

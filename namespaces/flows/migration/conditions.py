@@ -26,7 +26,9 @@ class Part:
 
 
 def kind_of(condition: Condition, canonical: Any) -> str:
-    """The last part of the type's name."""
+    """The last part of the type's name. Raises ``Refused`` for what is no condition at all."""
+    if not isinstance(condition, dict):
+        raise Refused("a condition is a map with a type")
     name = str(canonical(str(condition.get("type", ""))))
     return name.removeprefix(CONDITION) if name.startswith(CONDITION) else name
 

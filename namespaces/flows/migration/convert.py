@@ -87,6 +87,8 @@ _RULES: tuple[tuple[Rule, bool], ...] = (
 )
 """Each rule with whether its result is also valid on 1.3 (the mark ① of ``versions.md`` 6)."""
 _ROUNDS = 50
+_CONVERTED_ALL_THE_SAME = frozenset(("F002", "F009"))
+"""Errors of valid flows: a type of a plugin that is not installed here, an id that only 2.x reserves."""
 
 
 def migrate(files: Sequence[SourceFile], catalog: Catalog, *, keep_1: bool = False) -> list[Outcome]:
@@ -122,6 +124,10 @@ def _converted(file: SourceFile, around: Surroundings) -> Outcome:
     windows = "\r\n" in text and text.count("\r\n") == text.count("\n")
     text = text.replace("\r\n", "\n") if windows else text
     before = read_flow(text, around.catalog)
+    wrong = next((problem for problem in before.errors if problem.code not in _CONVERTED_ALL_THE_SAME), None)
+    if wrong is not None:
+        remark = Remark(wrong.line or 1, "proof", "needs you", f"left alone, not a valid flow: {wrong.message}")
+        return Outcome(file.name, Status.NEEDS_YOU, file.text, file.text, (remark,))
     draft = Draft(text, around, language=before.language)
     try:
         _settle(draft, [rule for rule, on_1 in _RULES if on_1 or not around.keep_1])

@@ -23,8 +23,7 @@ def listeners(draft: Draft) -> None:
     for index, listener in enumerate(written):
         path: Path = ("listeners", index)
         try:
-            when = _when(draft, listener.get("conditions") or [])
-            listed = listener.get("tasks") or []
+            when, listed = _parts_of(draft, listener)
             tasks += [_conditional(draft, (*path, "tasks", n), one, when) for n, one in enumerate(listed)]
         except Refused as refused:
             draft.ask("M14", path, f"{refused}; or make it a flow of its own with a Flow trigger")
@@ -39,6 +38,12 @@ def listeners(draft: Draft) -> None:
         sheet.rename(("listeners",), "afterExecution")
         sheet.write(("listeners",), tasks)
     draft.tell("M14", ("listeners",), "listeners is now afterExecution")
+
+
+def _parts_of(draft: Draft, listener: Any) -> tuple[Part | None, list[Any]]:
+    if not isinstance(listener, dict) or not isinstance(listener.get("tasks"), list):
+        raise Refused("a listener has conditions and tasks")
+    return _when(draft, listener.get("conditions") or []), listener["tasks"]
 
 
 def _when(draft: Draft, conditions: list[Condition]) -> Part | None:

@@ -131,6 +131,8 @@ def type_names(draft: Draft) -> None:
             draft.sheet.write((*task.path, "type"), _CORE + "log.Log")
             if "format" in task.value:
                 draft.sheet.rename((*task.path, "format"), "message")
+                if task.value["format"] is None:
+                    draft.sheet.write((*task.path, "format"), "")
             else:
                 draft.sheet.add(task.path, "message", "", after="type")
             draft.tell("M17", task.path, "debug.Echo is now log.Log")

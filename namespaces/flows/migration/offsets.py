@@ -9,6 +9,7 @@ from namespaces.flows.migration.nodes import Node
 Spans = list[tuple[int, int]]
 
 _FOLD = re.compile(r"[ \t]*\n[ \t\n]*")
+_JOINED = re.compile(r"\\\r?\n[ \t]*")
 _ESCAPE = re.compile(r"\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
 
 
@@ -39,12 +40,15 @@ def _line(text: str, node: Node) -> Spans | None:
             found += [(at, fold.end())] * len(made)
             here, at = here + len(made), fold.end()
             continue
+        if node.style == '"' and (joined := _JOINED.match(text, at, end)) is not None:
+            at = joined.end()  # a line that goes on: no character of the value
+            continue
         step = 1
         if node.style == "'" and text[at] == "'":
             step = 2
         elif node.style == '"' and text[at] == "\\":
             escape = _ESCAPE.match(text, at, end)
-            if escape is None or escape[0] == "\\\n":
+            if escape is None:
                 return None
             step = len(escape[0])
         elif text[at] != value[here]:

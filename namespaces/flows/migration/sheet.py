@@ -322,7 +322,7 @@ class Sheet:
         self._written[id(node)] = made
         where = spans(self.text, node)
         if where is None or (node.style == "" and _unsafe(made)):
-            if node.style in ("|", ">") or "\n" in made:
+            if node.style in ("|", ">"):
                 raise Unprovable("a text is written in a way that cannot be edited")
             self.edits.add(Edit(node.start, node.end - node.start, writing.scalar(made)))
             return

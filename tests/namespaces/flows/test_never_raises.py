@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -94,3 +95,22 @@ def test_any_document_never_raises(document: Any) -> None:
 def test_a_task_and_a_trigger_alone_never_raise(one: dict[str, Any], other: dict[str, Any]) -> None:
     read_task(json.dumps(one), CATALOG)
     read_trigger(json.dumps(other), CATALOG)
+
+
+TRIGGER = "triggers: [{{id: t, type: core.trigger.Flow, preconditions: {}}}]\n"
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        TRIGGER.format("{id: p, timeWindow: {type: [x]}, flows: []}"),
+        TRIGGER.format("{id: p, where: [{id: w, filters: [{field: STATE, type: {a: b}}]}]}"),
+        TRIGGER.format("{id: p, where: true}"),
+        TRIGGER.format("{id: p, where: [{id: w, filters: 1}]}"),
+        "retry: {type: exponential, interval: x, maxInterval: PT1S}\n",
+    ],
+)
+def test_what_a_random_change_of_a_real_flow_found(part: str) -> None:
+    text = f"id: f\nnamespace: n\ntasks: [{{id: t, type: core.log.Log, message: x}}]\n{part}"
+
+    assert read_flow(text, CATALOG).errors

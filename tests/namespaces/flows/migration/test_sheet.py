@@ -59,6 +59,7 @@ def test_each_character_of_a_scalar_is_found_in_the_text(written: str) -> None:
         ('"{{ json(\\"x\\") }}"', '"{{ fromJson(\\"x\\") }}"'),
         ("|-\n      a\n      {{ vars.a | json }}", "|-\n      a\n      {{ vars.a | toJson }}"),
         (">\n      a\n      {{ vars.a | json }}\n      b", ">\n      a\n      {{ vars.a | toJson }}\n      b"),
+        ('"{{ vars.a | json }}\\n \\\n      \\ b"', '"{{ vars.a | toJson }}\\n \\\n      \\ b"'),
         ("a {{ vars.a |\n      json }} b", "a {{ vars.a |\n      toJson }} b"),
     ],
 )
@@ -234,3 +235,16 @@ def test_the_tree_of_nodes_means_what_the_reader_reads(flow: dict[str, Any], in_
 
     assert root is not None
     assert value_of(root) == read_yaml(text).value
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["listeners: [true]", "triggers: [{id: t, type: no.such.Type, conditions: [1]}]", "checks: x", "outputs: {a: b}"],
+)
+def test_what_is_no_valid_flow_is_left_alone_and_told(part: str) -> None:
+    text = f"{HEAD}tasks: [{{id: t, type: no.such.Type, runIf: a}}]\n{part}\n"
+
+    outcome = one(text)
+
+    assert outcome.status in (Status.NEEDS_YOU, Status.CONVERTIBLE)
+    assert one(outcome.text).text == outcome.text
