@@ -234,7 +234,8 @@ class _View:
     def _answer(self) -> bool:
         """Resume a paused execution with ``--resume``; False when there is no answer and it would wait for ever."""
         if not self._answers:
-            if self._has_timer():
+            # A timer that is gone may have fired since the state was read: a short pause is over by now.
+            if self._has_timer() or self._read()["state"]["current"] != "PAUSED":
                 return True
             fail("the flow is paused and waits for an answer", "give it with --resume id=value, or run it on a server")
             return False
