@@ -178,6 +178,9 @@ def _restart(executions: Executions, known: Known) -> int:
     )
     found = executions.database.read(lambda c: c.execute(query).all())
     for row in found:
+        place = {"known": known, "position": row.position}
+        # Noted first: until then whatever is heard of it is about the end that is to be undone.
+        executions.database.write(partial(moved, before=State.RESTARTED, after=None, **place))
         state: State | None = None
         try:
             executions.restart(row.execution_id)
@@ -186,9 +189,8 @@ def _restart(executions: Executions, known: Known) -> int:
         except Conflict:
             present = executions.database.read(partial(view.ONE_EXECUTION.one_or_none, k_id=row.execution_id))
             state = next((end for end in ENDS if present is not None and present.state == end.value), None)
-        executions.database.write(
-            partial(moved, known=known, position=row.position, before=State.RESTARTED, after=state)
-        )
+        if state is not None:
+            executions.database.write(partial(moved, before=None, after=state, **place))
     return len(found)
 
 
@@ -315,6 +317,8 @@ def _count(tx: Connection, known: Known, position: int, execution_id: str, state
         return None
     one = (batch_table.c.task_run_id == known.run_id, batch_table.c.position == position)
     before = tx.execute(sa.select(batch_table.c.state).where(*one)).scalar()
+    if before == State.RESTARTED.value:
+        return None
     noted: State | None = state
     if not state.terminal:
         # News of a pause may be overtaken by news of its end: what counts is how it is now.

@@ -230,6 +230,7 @@ class Reconciler:
                     execution_table.c.state != State.RETRIED.value,  # its parent waits for what takes its place
                     execution_table.c.ended_at <= before,
                     sa.or_(counted.c.execution_id.is_(None), counted.c.state.is_distinct_from(execution_table.c.state)),
+                    counted.c.state.is_distinct_from(State.RESTARTED.value),  # its end is about to be undone
                 )
                 .limit(BATCH)
             ).scalars()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -699,6 +700,38 @@ def test_a_restart_of_a_killed_loop_keeps_the_limit(house: House):
         house.executions.resume(execution)
     assert house.end(execution) == "SUCCESS"
     assert states(house, execution) == ["SUCCESS"] * 5
+
+
+def test_what_waits_for_its_restart_is_not_taken_for_an_end(house: House):
+    house.results["t"] = [State.FAILED] * 4
+    more = "concurrencyLimit: 1, transmitFailed: false,"
+    execution = run(house, loop("[1, 2, 3, 4, 5]", work("t"), PAUSE, more=more))
+    parked(house, execution, 1)
+    house.executions.kill(execution)
+    assert house.end(execution) == "KILLED"
+
+    house.executions.restart(execution)
+
+    for done in range(5):
+        parked(house, execution, 1)
+        house.clock.advance(timedelta(minutes=5))
+        house.step()
+        assert states(house, execution).count("SUCCESS") == done
+        house.effects.announce_again(iterations(house, execution)[3].id)
+        house.executions.resume(execution)
+    assert house.end(execution) == "SUCCESS"
+    assert outputs(house, execution)["terminatedIterations"] == {"SUCCESS": 5}
+
+
+def test_a_loop_may_stand_in_any_list(house: House):
+    house.results["t"] = [State.FAILED]
+    late = {name: loop("[1, 2]", say("r" + name, "x"), name=name) for name in ("errors", "finally", "afterExecution")}
+    more = "".join(f"{name}: [{one}]\n" for name, one in late.items())
+    execution = run(house, work("t"), more=more)
+
+    assert house.end(execution) == "FAILED"
+    assert house.states(execution) == ["t FAILED", "errors SUCCESS", "finally SUCCESS", "afterExecution SUCCESS"]
+    assert len(iterations(house, execution)) == 6
 
 
 def test_a_restart_of_a_paused_execution_restarts_its_paused_iterations(house: House):
