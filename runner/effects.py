@@ -91,9 +91,7 @@ class Effects:
     def _announce(self, execution_id: str, payload: Mapping[str, Any]) -> None:
         """Harmless twice: a parent ignores an end it knows, flow triggers use an idempotency key."""
         state = State(payload["state"])
-        row = self._database.read(
-            lambda c: c.execute(sa.select(execution_table).where(execution_table.c.id == execution_id)).one_or_none()
-        )
+        row = self._database.read(lambda c: view.ONE_EXECUTION.one_or_none(c, k_id=execution_id))
         if row is None:
             return
         if row.kind == "LOOP":

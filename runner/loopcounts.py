@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from namespaces.flows.model import Loop
+from namespaces.store.statements import Query, Write
 from runner.engine.states import State
 from runner.executions import Executions
 from runner.rows import ENDS, batch_set_table, batch_table, execution_table, run_table
@@ -79,24 +81,40 @@ SHARED = (
 )  # fmt: skip
 
 
+# These statements run with every end of an iteration: they are built once.
+_FIND = Query(
+    sa.select(
+        batch_set_table,
+        run_table.c.execution_id,
+        run_table.c.task_id,
+        execution_table.c.state.label("around"),
+        execution_table.c.progress,
+        *(execution_table.c[name] for name in SHARED),
+    )
+    .join(run_table, run_table.c.id == batch_set_table.c.task_run_id)
+    .join(execution_table, execution_table.c.id == run_table.c.execution_id)
+    .where(batch_set_table.c.task_run_id == sa.bindparam("k_run"))
+)
+_COUNTS = Query(sa.select(batch_set_table).where(batch_set_table.c.task_run_id == sa.bindparam("k_run")))
+_ONE = (
+    batch_table.c.task_run_id == sa.bindparam("k_run"),
+    batch_table.c.position == sa.bindparam("k_position"),
+)
+_MOVE = Write(
+    sa.update(batch_table)
+    .where(*_ONE, batch_table.c.state == sa.bindparam("k_before"))
+    .values(state=sa.bindparam("to"))
+)
+_MOVE_FROM_NONE = Write(
+    sa.update(batch_table).where(*_ONE, batch_table.c.state.is_(None)).values(state=sa.bindparam("to"))
+)
+
+
 def find(executions: Executions, run_id: str) -> Known | None:
     """None when there is no such task run, or its values have not been read."""
-    query = (
-        sa.select(
-            batch_set_table,
-            run_table.c.execution_id,
-            run_table.c.task_id,
-            execution_table.c.state.label("around"),
-            execution_table.c.progress,
-            *(execution_table.c[name] for name in SHARED),
-        )
-        .join(run_table, run_table.c.id == batch_set_table.c.task_run_id)
-        .join(execution_table, execution_table.c.id == run_table.c.execution_id)
-        .where(batch_set_table.c.task_run_id == run_id)
-    )
 
     def read(connection: Connection) -> Known | None:
-        row = connection.execute(query).one_or_none()
+        row = _FIND.one_or_none(connection, k_run=run_id)
         if row is None:
             return None
         flow = executions.registry.flow(connection, row.namespace, row.flow_id, row.revision)
@@ -109,18 +127,26 @@ def find(executions: Executions, run_id: str) -> Known | None:
 
 def moved(tx: Connection, known: Known, position: int, before: State | None, after: State | None) -> Counts:
     """Change what is known of one iteration from ``before``, unless somebody else has, and the counters with it."""
-    whole = batch_set_table.c.task_run_id == known.run_id
-    one = [batch_table.c.task_run_id == known.run_id, batch_table.c.position == position]
-    one.append(batch_table.c.state.is_(None) if before is None else batch_table.c.state == before.value)
-    stored = sa.update(batch_table).where(*one).values(state=after.value if after is not None else None)
-    if before is not after and tx.execute(stored).rowcount == 1:
-        change = {}
-        if before is not None:
-            change[_COLUMNS[before]] = batch_set_table.c[_COLUMNS[before]] - 1
-        if after is not None:
-            change[_COLUMNS[after]] = batch_set_table.c[_COLUMNS[after]] + 1
-        tx.execute(sa.update(batch_set_table).where(whole).values(change))
-    return counts_of(tx.execute(sa.select(batch_set_table).where(whole)).one())
+    if before is not after:
+        values = {"k_run": known.run_id, "k_position": position, "to": after.value if after is not None else None}
+        if before is None:
+            done = _MOVE_FROM_NONE.run(tx, values)
+        else:
+            done = _MOVE.run(tx, {**values, "k_before": before.value})
+        if done:
+            _change(before, after).run(tx, {"k_run": known.run_id})
+    return counts_of(_COUNTS.one_or_none(tx, k_run=known.run_id))
 
 
 _COLUMNS = {**ENDS, State.PAUSED: "paused", State.RESTARTED: "again"}
+
+
+@cache
+def _change(before: State | None, after: State | None) -> Write:
+    columns = batch_set_table.c
+    change: dict[str, Any] = {}
+    if before is not None:
+        change[_COLUMNS[before]] = columns[_COLUMNS[before]] - 1
+    if after is not None:
+        change[_COLUMNS[after]] = columns[_COLUMNS[after]] + 1
+    return Write(sa.update(batch_set_table).where(columns.task_run_id == sa.bindparam("k_run")).values(change))

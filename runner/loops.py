@@ -20,6 +20,7 @@ from namespaces.errors import Conflict, InvalidInput, LannerError, NotFound, Una
 from namespaces.flows.model import Loop
 from namespaces.ids import derived_id
 from namespaces.store.base import to_micros
+from namespaces.store.statements import Query
 from runner import access, asking, loopoutputs, view, writing
 from runner.batches import CHUNK, STEPS
 from runner.engine.events import AttemptStarted, IterationsChanged, Queued
@@ -260,13 +261,23 @@ def _execution(known: Known, value: Any, now: datetime) -> dict[str, Any]:
 # ---- ends ----------------------------------------------------------------------------------------------------------
 
 
+_OF_EXECUTION = Query(sa.select(batch_table).where(batch_table.c.execution_id == sa.bindparam("k_execution")))
+_LOCK = Query(
+    sa.select(batch_set_table.c.total).where(batch_set_table.c.task_run_id == sa.bindparam("k_run")).with_for_update()
+)
+_STATE = Query(
+    sa.select(batch_table.c.state).where(
+        batch_table.c.task_run_id == sa.bindparam("k_run"), batch_table.c.position == sa.bindparam("k_position")
+    )
+)
+
+
 def iteration_changed(executions: Executions, row: Any, state: State) -> None:
     """An iteration (its execution's row) has paused, gone on or ended: count it, start the next. Harmless twice."""
     if state is State.RETRIED:
         return  # the execution in its place is what counts
     known = find(executions, row.parent_run_id)
-    query = sa.select(batch_table).where(batch_table.c.execution_id == row.id)
-    mine = executions.database.read(lambda c: c.execute(query).one_or_none())
+    mine = executions.database.read(lambda c: _OF_EXECUTION.one_or_none(c, k_execution=row.id))
     if known is None or mine is None:
         return
     breaks = False
@@ -313,10 +324,9 @@ def _breaks(executions: Executions, task: Loop, execution_id: str) -> bool:
 def _count(tx: Connection, known: Known, position: int, execution_id: str, state: State, halts: bool) -> Counts | None:
     """Note where one iteration is; the counters of all afterwards, None when nothing is to be done."""
     whole = batch_set_table.c.task_run_id == known.run_id
-    if tx.execute(sa.select(batch_set_table.c.total).where(whole).with_for_update()).one_or_none() is None:
+    if _LOCK.one_or_none(tx, k_run=known.run_id) is None:
         return None
-    one = (batch_table.c.task_run_id == known.run_id, batch_table.c.position == position)
-    before = tx.execute(sa.select(batch_table.c.state).where(*one)).scalar()
+    before = _STATE.scalar(tx, k_run=known.run_id, k_position=position)
     if before == State.RESTARTED.value:
         return None
     noted: State | None = state
