@@ -128,11 +128,14 @@ def waiting_approvals(flow: Flow, loaded: Loaded) -> list[TaskRun]:
 
 
 def question(connection: Connection, flow: Flow, execution_id: str, at: datetime) -> Question | None:
-    """What the execution asks a person for, or None."""
+    """What the execution (or the first PAUSED iteration of its Loop) asks a person for, or None."""
     loaded = load(connection, execution_id, [Reviewed(at=at, task_run_id="", outputs={})])
-    waiting = waiting_approvals(flow, loaded) if loaded is not None else []
-    if not waiting:
+    if loaded is None:
         return None
+    waiting = waiting_approvals(flow, loaded)
+    if not waiting:
+        iteration = paused_iteration(connection, flow, loaded)
+        return question(connection, flow, iteration, at) if iteration is not None else None
     run = waiting[0]
     task = flow.by_id[run.task_id]
     extra = run.scope.extra if run.scope is not None else {}

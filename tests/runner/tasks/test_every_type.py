@@ -146,6 +146,19 @@ EXAMPLES: dict[str, str] = {
           errors: [{{id: e, {R}}}]
           finally: [{{id: z, {R}}}]
     """,
+    "core.flow.Loop": f"""
+        - id: t
+          type: T
+          values: [a, b]
+          concurrencyLimit: 1
+          transmitFailed: true
+          fetchType: FETCH
+          breakWhen: "{{{{ item.value == 'b' }}}}"
+          outputs: [{{id: o, type: STRING, value: "{{{{ item.value }}}}"}}]
+          tasks: [{{id: a, {R}}}]
+          errors: [{{id: e, {R}}}]
+          finally: [{{id: z, {R}}}]
+    """,
     "core.flow.Parallel": f"- id: t\n  type: T\n  concurrent: 1\n  tasks: [{{id: a, {R}}}]\n  {SIDES}",
     "core.flow.Pause": f"""
         - id: t
@@ -304,7 +317,6 @@ EXAMPLES: dict[str, str] = {
 }
 """Short type name to a list of tasks; ``T`` stands for the type, ``URL`` for a server."""
 ELSEWHERE = {
-    "core.flow.Loop": "its own tests",
     "core.flow.Template": "the last test here: it always fails",
 }
 
