@@ -16,7 +16,7 @@ from namespaces.flows.model import Flow, Loop, LoopUntil, Pause
 from namespaces.store.base import Unreadable
 from namespaces.store.statements import Query
 from runner import rows
-from runner.engine.events import AnyEvent, Needs, Started, needs
+from runner.engine.events import AnyEvent, Needs, Refused, Started, needs
 from runner.engine.states import State
 from runner.engine.values import Execution, TaskRun
 from runner.rows import batch_table, execution_table, run_table
@@ -133,7 +133,7 @@ def load(
     wanted: set[str] = set()
     widest = Needs.NOTHING
     for event in events:
-        match Needs.NOTHING if isinstance(event, Started) and _untouched(row) else needs(event, flow):
+        match Needs.NOTHING if isinstance(event, Started | Refused) and _untouched(row) else needs(event, flow):
             case Needs.ALL:
                 widest = Needs.ALL
             case Needs.LIVE if widest is not Needs.ALL:

@@ -306,9 +306,9 @@ def needs(event: AnyEvent, flow: Flow | None = None) -> Needs:
     creates a new execution, an SLA). Runs loaded beyond the answer never change a decision.
     """
     match event:
-        case Queued() | Refused():
+        case Queued():
             return Needs.NOTHING
-        case Started() | Kill() | Pause() | Resume() | Reviewed() | ForceRun() | Broken():
+        case Started() | Refused() | Kill() | Pause() | Resume() | Reviewed() | ForceRun() | Broken():
             # A fresh execution has no task runs: while ``created`` is 0 there is nothing to load for Started.
             return Needs.LIVE
         case TimerFired(kind=TimerKind.SLA | TimerKind.PAUSE | TimerKind.TIMEOUT | TimerKind.STOP):

@@ -53,6 +53,9 @@ def refused(d: Draft, event: Refused) -> str:
     state = event.state if event.state.terminal else State.FAILED
     d.act(Log(level="ERROR", message=event.reason))
     d.error = event.reason
+    for run in d.live():  # of a restart: they will not run again after all
+        d.turn(run, state, epoch=run.epoch + 1)
+    d.scope(None).active = 0
     _end_at_once(d, state)
     return ""
 

@@ -18,6 +18,7 @@ from runner.engine.events import (
     Pause,
     Queued,
     Refused,
+    Restart,
     Started,
     SubflowChanged,
     SubflowStarted,
@@ -573,3 +574,16 @@ def test_a_missing_subflow_in_a_loop_fails_the_loop():
     shell.run_all({"s": FAILED})
 
     assert shell.states() == {"e": "FAILED", "s@1": "FAILED", "s@2": "FAILED"}
+
+
+def test_a_restart_that_is_refused_leaves_nothing_that_seems_to_run():
+    shell = Shell(flow(seq("s", *ts("a b")))).start()
+    shell.end("a", State.FAILED)
+    shell.send(Restart(at=shell.now))
+    assert shell.states() == {"s": "RUNNING", "a": "RESTARTED"}
+
+    shell.send(Refused(at=shell.now, state=State.FAILED, reason="quota"))
+
+    assert shell.states() == {"s": "FAILED", "a": "FAILED"}
+    assert shell.state == "FAILED"
+    assert shell.execution.finished
