@@ -142,7 +142,9 @@ def _instance(folder: Path) -> Lanner:
     environ = {key: value for key, value in os.environ.items() if not key.startswith("LANNER_") or "SECRET" in key}
     empty = folder / "lanner.yaml"
     empty.write_text("{}", encoding="utf-8")
-    settings = load_settings(empty, {"data_dir": folder, "auth.mode": "none"}, environ={})
+    # Nothing is turned away for later: this process runs one person's flow and ends.
+    alone = {"data_dir": folder, "auth.mode": "none", "limits.memory_bytes": "1TiB"}
+    settings = load_settings(empty, alone, environ={})
     ensure_schema(settings)
     return build(settings, roles=ROLES, environ=environ)
 

@@ -6,7 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from textwrap import dedent
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -35,6 +35,9 @@ from runner.timers import TimerLoop
 from runner.writing import log_table
 from tests.support.waiting import until
 
+if TYPE_CHECKING:
+    from service.wiring import Lanner
+
 NS = "company.team"
 ENDED = {state.value for state in TERMINAL}
 
@@ -44,20 +47,27 @@ def whole(flow_id: str, body: str) -> str:
     return f"id: {flow_id}\nnamespace: {NS}\n{dedent(body)}"
 
 
+def wired(folder: Path, *, env: dict[str, str] | None = None, **settings: Any) -> Lanner:
+    """The parts of a server with a data folder of its own; nothing runs yet."""
+    from service import datafolder
+    from service.processes import ensure_schema
+    from service.settings.model import Settings
+    from service.wiring import build
+
+    settings.setdefault("tasks", {"default_task_runner": "process"})  # whatever engine is on this machine
+    # The memory of a process that runs thousands of tests says nothing about a server.
+    settings["limits"] = {"memory_bytes": "1TiB"} | settings.get("limits", {})
+    made = Settings(data_dir=folder, **settings)
+    datafolder.prepare(folder)
+    ensure_schema(made)
+    return build(made, environ=env)
+
+
 class Instance:
     """A wired instance on a database and data folder of its own; ``stop`` ends it like SIGTERM, ``close`` for good."""
 
     def __init__(self, folder: Path, url: str, *, env: dict[str, str] | None = None, **settings: Any) -> None:
-        from service import datafolder
-        from service.processes import ensure_schema
-        from service.settings.model import Settings
-        from service.wiring import build
-
-        settings.setdefault("tasks", {"default_task_runner": "process"})  # whatever engine is on this machine
-        made = Settings(data_dir=folder, database={"url": url}, auth={"mode": "none"}, **settings)
-        datafolder.prepare(folder)
-        ensure_schema(made)
-        self.lanner = build(made, environ=env)
+        self.lanner = wired(folder, env=env, database={"url": url}, auth={"mode": "none"}, **settings)
         self.executions = self.lanner.executions
         self.database = self.lanner.database
         self.lanner.start()

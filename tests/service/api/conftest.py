@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,29 +10,18 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from namespaces.ids import new_id
-from service import datafolder
-from service.processes import ensure_schema
-from service.settings.model import Settings
 from service.web import create_app
-from service.wiring import Lanner, build
-
-
-def make_lanner(folder: Path, **settings: Any) -> Lanner:
-    """A wired instance in its own data folder; nothing runs yet."""
-    settings.setdefault("tasks", {"default_task_runner": "process"})  # whatever engine is on this machine
-    made = Settings(data_dir=folder, **settings)
-    datafolder.prepare(folder)
-    ensure_schema(made)
-    return build(made)
+from service.wiring import Lanner
+from tests.support.instances import wired
 
 
 @pytest.fixture(scope="session")
 def lanner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lanner]:
-    wired = make_lanner(tmp_path_factory.mktemp("api"), auth={"mode": "none"})
-    wired.start()
-    yield wired
-    wired.stop(drain_s=5)
-    wired.close()
+    made = wired(tmp_path_factory.mktemp("api"), auth={"mode": "none"})
+    made.start()
+    yield made
+    made.stop(drain_s=5)
+    made.close()
 
 
 @pytest.fixture(scope="session")

@@ -14,17 +14,17 @@ from service.auth.endpoints import PUBLIC
 from service.auth.setup import accounts_of
 from service.web import create_app
 from service.wiring import Lanner
-from tests.service.api.conftest import make_lanner
+from tests.support.instances import wired
 
 USER, PASSWORD = "ana@example.com", "correct horse battery"
 
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lanner]:
-    wired = make_lanner(tmp_path_factory.mktemp("guarded"))
-    accounts_of(wired).save_user(USER, PASSWORD)
-    yield wired
-    wired.close()
+    made = wired(tmp_path_factory.mktemp("guarded"))
+    accounts_of(made).save_user(USER, PASSWORD)
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="module")
@@ -146,8 +146,8 @@ def test_the_right_pair_gets_in_and_argon2_is_paid_once(stranger: FlaskClient, g
 
 
 def test_a_new_password_ends_the_memory_of_the_old_one(tmp_path: Path) -> None:
-    wired = make_lanner(tmp_path)
-    accounts = accounts_of(wired)
+    made = wired(tmp_path)
+    accounts = accounts_of(made)
     accounts.save_user(USER, PASSWORD)
     assert accounts.check(USER, PASSWORD, "127.0.0.1")
 
@@ -155,7 +155,7 @@ def test_a_new_password_ends_the_memory_of_the_old_one(tmp_path: Path) -> None:
 
     assert not accounts.check(USER, PASSWORD, "127.0.0.1")
     assert accounts.check(USER, "another long one", "127.0.0.1")
-    wired.close()
+    made.close()
 
 
 def test_a_public_route_shows_strangers_no_more_than_the_contract_allows(stranger: FlaskClient) -> None:
@@ -212,9 +212,9 @@ def test_logout_ends_the_session_at_once(stranger: FlaskClient) -> None:
 
 
 def test_the_first_user_needs_the_printed_token(tmp_path: Path) -> None:
-    wired = make_lanner(tmp_path)
-    client = create_app(wired).test_client()
-    token = accounts_of(wired).setup_token()
+    made = wired(tmp_path)
+    client = create_app(made).test_client()
+    token = accounts_of(made).setup_token()
     assert token is not None
     body = {"username": USER, "password": PASSWORD}
 
@@ -229,9 +229,9 @@ def test_the_first_user_needs_the_printed_token(tmp_path: Path) -> None:
     again = client.post("/api/v1/main/basicAuth", json=body, headers={"Lanner-Setup-Token": token})
 
     assert [r.status_code for r in (without, wrong, bad, right, again)] == [404, 404, 422, 204, 401]
-    assert accounts_of(wired).setup_token() is None
+    assert accounts_of(made).setup_token() is None
     assert client.get("/api/v1/main/flows/search", headers=basic()).status_code == 200
-    wired.close()
+    made.close()
 
 
 def test_many_wrong_passwords_make_the_account_wait_but_not_for_good(tmp_path: Path) -> None:
@@ -300,9 +300,9 @@ def test_a_rebound_name_reads_nothing_in_a_browser(client: FlaskClient) -> None:
 
 
 def behind_proxy(tmp_path: Path) -> FlaskClient:
-    wired = make_lanner(tmp_path, server={"trusted_proxies": ["10.0.0.0/8"], "url": "https://lanner.example"})
-    accounts_of(wired).save_user(USER, PASSWORD)
-    return create_app(wired).test_client()
+    made = wired(tmp_path, server={"trusted_proxies": ["10.0.0.0/8"], "url": "https://lanner.example"})
+    accounts_of(made).save_user(USER, PASSWORD)
+    return create_app(made).test_client()
 
 
 FORWARDED = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "lanner.example"}
@@ -334,13 +334,13 @@ def test_logins_leave_a_trace_in_the_audit_log(tmp_path: Path) -> None:
 
     from namespaces import audit
 
-    wired = make_lanner(tmp_path)
-    accounts = accounts_of(wired)
+    made = wired(tmp_path)
+    accounts = accounts_of(made)
     accounts.save_user(USER, PASSWORD)
     accounts.check(USER, "wrong-password", "10.0.0.1")
     accounts.open_session(USER)
 
-    rows = wired.database.read(lambda c: c.execute(sa.select(audit.table).order_by(audit.table.c.seq)).all())
+    rows = made.database.read(lambda c: c.execute(sa.select(audit.table).order_by(audit.table.c.seq)).all())
 
     assert [(row.verb, row.actor, row.result) for row in rows] == [
         ("user.credentials", USER, "ok"),
@@ -348,7 +348,7 @@ def test_logins_leave_a_trace_in_the_audit_log(tmp_path: Path) -> None:
         ("login", USER, "ok"),
     ]
     assert PASSWORD not in str(rows)
-    wired.close()
+    made.close()
 
 
 def test_the_management_port_shows_health_and_figures_and_nothing_else(guarded: Lanner) -> None:

@@ -10,13 +10,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from service import datafolder
 from service.auth.setup import accounts_of
-from service.processes import ensure_schema
-from service.settings.model import Settings
 from service.web import create_app
-from service.wiring import Lanner, build
 from tests.support.gitrepo import GitRepo
+from tests.support.instances import wired
 
 HOSTILE = """<script>alert("x")</script>'"&{{ 7*7 }}"""
 USER, PASSWORD = "ana@example.com", "correct horse battery"
@@ -127,14 +124,6 @@ tasks:
     type: io.kestra.plugin.core.log.Log
     message: hi
 """
-
-
-def wired(folder: Path, **settings: Any) -> Lanner:
-    settings.setdefault("tasks", {"default_task_runner": "process"})  # whatever engine is on this machine
-    made = Settings(data_dir=folder, **settings)
-    datafolder.prepare(folder)
-    ensure_schema(made)
-    return build(made)
 
 
 @pytest.fixture(scope="module")
