@@ -24,10 +24,9 @@ from namespaces.flows.model import Flow
 from namespaces.registry import Registry
 from namespaces.store.db import Database
 from namespaces.store.nudges import Nudges
-from runner.deciding import Decision, Outcome, Pending
+from runner.deciding import Decision, Outcome
 from runner.engine.events import AnyEvent, Broken, Pause
-from runner.logs import LogLine
-from runner.plugin import Metric
+from runner.pending import Pending
 from runner.rendering import Rendering
 from runner.rows import run_table
 from runner.view import Loaded, body, load
@@ -66,21 +65,15 @@ class Applier:
         self._queues: dict[str, _Queue] = {}
         self._lock = threading.Lock()
 
-    def apply(
-        self,
-        execution_id: str,
-        event: AnyEvent,
-        *,
-        worker_id: str | None = None,
-        metrics: Sequence[Metric] = (),
-        secrets: frozenset[str] = frozenset(),
-        lines: Sequence[LogLine] = (),
-    ) -> bool:
+    def apply(self, execution_id: str, event: AnyEvent) -> bool:
         """Apply one event and return whether it changed anything (late and repeated events do not).
 
         Raises ``Unavailable`` when nothing could be committed; applying the same event again is harmless.
         """
-        pending = Pending(event, Future(), worker_id, metrics, secrets, lines)
+        return self.settle(execution_id, Pending(event, Future()))
+
+    def settle(self, execution_id: str, pending: Pending) -> bool:
+        """As ``apply``, for an event that comes with more than itself; ``pending.taken`` is filled in."""
         with self._lock:
             queue = self._queues.setdefault(execution_id, _Queue())
             queue.waiting.append(pending)
@@ -198,6 +191,7 @@ class Applier:
         """Write and go on while inline tasks are left; each round is a commit of its own."""
         while True:
             decision.run_inline()
+            decision.go_on()
             if not decision.dirty:
                 return
             now = self._clock.now()

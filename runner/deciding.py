@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +17,7 @@ from namespaces.errors import InvalidInput, LannerError
 from namespaces.flows.model import Flow, Runnable
 from namespaces.store.outbox import Message
 from runner import asking
+from runner.context import ancestors_of
 from runner.engine.advance import advance
 from runner.engine.effects import (
     Act,
@@ -55,6 +55,7 @@ from runner.engine.values import Execution, TaskRun
 from runner.inline import INLINE
 from runner.listening import listening
 from runner.logs import LEVELS, LogLine
+from runner.pending import Pending, Taken
 from runner.plugin import Metric
 from runner.rendering import Place, Rendering
 from runner.rows import iteration_table
@@ -70,19 +71,6 @@ INLINE_SECONDS = 0.25
 VALUES_AHEAD = 200
 GROWTH = 1_000
 """Beyond their limit task runs are counted again each time so many were created."""
-
-
-@dataclass(slots=True)
-class Pending:
-    event: AnyEvent
-    future: Future[bool]
-    worker_id: str | None = None
-    """Set on the claim of an attempt."""
-    metrics: Sequence[Metric] = ()
-    secrets: frozenset[str] = frozenset()
-    """Secret texts the attempt has read: they are sealed in its outputs."""
-    lines: Sequence[LogLine] = ()
-    """The attempt's last log lines, kept together with its end."""
 
 
 @dataclass(slots=True)
@@ -127,6 +115,9 @@ class Decision:
         self._paths: dict[str, tuple[str, ...]] = dict(loaded.paths)
         self._claims = {run_id: worker for run_id, worker in loaded.claimed.items() if worker}
         self._epochs = {run.id: run.epoch for run in loaded.value.runs.values()}
+        self._free: list[Pending] = []
+        """Ends whose workers would go on with another attempt."""
+        self._gone_on: list[tuple[Pending, Pending]] = []
         self._parked: dict[str, TaskRun] = {}
         self._inline: deque[Dispatch] = deque()
         self._values: dict[tuple[str, int], str] = {}
@@ -153,6 +144,7 @@ class Decision:
     def take(self, pending: Pending) -> bool:
         """Decide one event. A bug in deciding fails this execution with its reason, and nothing else."""
         event = pending.event
+        pending.taken = None
         self.place.secrets.update(pending.secrets)
         self._logs.extend(pending.lines)
         event = self._small(event)
@@ -172,10 +164,13 @@ class Decision:
         self._watch_growth(created)
         if changed and isinstance(event, AttemptStarted) and pending.worker_id:
             self._claims[event.task_run_id] = pending.worker_id
+            pending.taken = self._taken(event.task_run_id)
         if changed and pending.metrics and isinstance(event, AttemptFinished | BlockFinished):
             run = self.value.runs.get(event.task_run_id)
             if run is not None:
                 self._metrics.extend((run, metric) for metric in pending.metrics)
+        if changed and pending.goes_on is not None:
+            self._free.append(pending)
         if not changed and isinstance(event, AttemptFinished | BlockFinished):
             self._late.append(
                 {
@@ -356,6 +351,36 @@ class Decision:
             self._advance(event)
             self._watch_growth(created)
 
+    def go_on(self) -> None:
+        """Have workers whose attempts end here take what would be dispatched: no second commit, nobody to wake.
+
+        Only in the last round of decisions: what fails after a commit must not leave a worker with an attempt that
+        it does not know of.
+        """
+        if self._inline or self.grown:
+            return
+        free, self._free = self._free, []
+        dispatches = [act for act in self._acts if isinstance(act, Dispatch)]
+        for pending, act in zip(free, dispatches, strict=False):
+            if pending.goes_on is None or not pending.goes_on(act.task_run_id, act.epoch):
+                continue
+            begun = AttemptStarted(
+                at=self._rendering.clock.now(),
+                task_run_id=act.task_run_id,
+                epoch=act.epoch,
+                info={"workerId": pending.worker_id},
+            )
+            following = Pending(begun, pending.future, pending.worker_id)
+            if self.take(following):
+                self._acts.remove(act)
+                self._gone_on.append((pending, following))
+
+    def _taken(self, run_id: str) -> Taken:
+        run = self.value.runs[run_id]
+        near = {one.id: one for one in (run, *ancestors_of(self.value.runs, run))}
+        value = replace(self.value, runs=near)
+        return Taken(flow=self.flow, facts=self.facts, paths=dict(self._paths), value=value, run=run)
+
     def _unpark(self, run_id: str) -> None:
         if run_id not in self._parked:
             return
@@ -446,6 +471,8 @@ class Decision:
     def committed(self) -> None:
         """The change is on disk: begin a new one from here, with a small view again."""
         self.version += 1
+        for end, following in self._gone_on:
+            end.taken = following.taken
         self._in_database.update(i for i in self._changed if i in self.value.runs)
         runs = self.value.runs
         waiting = {dispatch.task_run_id for dispatch in self._inline}

@@ -149,8 +149,8 @@ class Executions:
 
     # ------------------------------------------------------------------ steering
 
-    def apply(self, execution_id: str, event: events.AnyEvent, **more: Any) -> bool:
-        return self.applier.apply(execution_id, event, **more)
+    def apply(self, execution_id: str, event: events.AnyEvent) -> bool:
+        return self.applier.apply(execution_id, event)
 
     def refuse_attempt(self, execution_id: str, run: TaskRun, epoch: int, error: str) -> None:
         """End an attempt that could not even begin (a subflow that cannot start), with its reason in the log."""

@@ -24,9 +24,10 @@ from namespaces.flows.model import (
     WorkingDirectory,
 )
 from runner import view
-from runner.deciding import Decision, Outcome, Pending
+from runner.deciding import Decision, Outcome
 from runner.engine.events import Started
 from runner.inline import INLINE
+from runner.pending import Pending
 from runner.rendering import Rendering
 from runner.writing import Change
 

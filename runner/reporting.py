@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -20,6 +21,7 @@ from runner.engine import events
 from runner.engine.values import Execution, TaskRun
 from runner.executions import Executions
 from runner.logs import LogLine
+from runner.pending import GoesOn, Pending, Taken
 from runner.plugin import Metric
 from runner.rendering import Place
 from runner.rows import run_table
@@ -66,10 +68,9 @@ class DatabaseReporter:
         event = events.AttemptStarted(
             at=self._executions.clock.now(), task_run_id=task_run_id, epoch=epoch, info={"workerId": worker_id}
         )
-        if not self._executions.apply(execution_id, event, worker_id=worker_id):
-            return None
-        crash.reach("claim.after_commit")
-        return self._claimed(execution_id, task_run_id, epoch)
+        pending = Pending(event, Future(), worker_id)
+        self._executions.applier.settle(execution_id, pending)
+        return self._taken(pending)
 
     def adopted(self, task_run_id: str, epoch: int) -> Claim | None:
         """The claim of an attempt that an earlier process of this worker had started; None when it is out of date."""
@@ -91,30 +92,36 @@ class DatabaseReporter:
                 .values(worker_id=self._worker_id)
             )
         )
-        return self._claimed(row.execution_id, task_run_id, epoch)
-
-    def _claimed(self, execution_id: str, task_run_id: str, epoch: int) -> Claim | None:
         executions = self._executions
         event = events.AttemptStarted(at=executions.clock.now(), task_run_id=task_run_id, epoch=epoch)
-        loaded = executions.database.read(lambda c: view.load(c, execution_id, [event]))
+        loaded = database.read(lambda c: view.load(c, row.execution_id, [event]))
         if loaded is None or task_run_id not in loaded.value.runs:
             return None
-        flow: Flow = executions.flow_of(loaded)
         run = loaded.value.runs[task_run_id]
-        place = Place(executions.rendering, flow, loaded.facts, loaded.paths)
-        scene = Scene(place, loaded.value, run)
+        flow: Flow = executions.flow_of(loaded)
+        return self._claimed(Taken(flow=flow, facts=loaded.facts, paths=loaded.paths, value=loaded.value, run=run))
+
+    def _taken(self, pending: Pending) -> Claim | None:
+        if pending.taken is None:
+            return None
+        crash.reach("claim.after_commit")
+        return self._claimed(pending.taken)
+
+    def _claimed(self, taken: Taken) -> Claim:
+        run = taken.run
+        place = Place(self._executions.rendering, taken.flow, taken.facts, taken.paths)
         place.inputs()  # opens secret inputs, so that they are masked from the first line on
         with self._lock:
-            self._scenes[task_run_id, epoch] = scene
+            self._scenes[run.id, run.epoch] = Scene(place, taken.value, run)
         return Claim(
-            flow=flow,
-            task=flow.by_id[run.task_id],
+            flow=taken.flow,
+            task=taken.flow.by_id[run.task_id],
             task_run=run,
-            epoch=epoch,
+            epoch=run.epoch,
             attempt=max(0, len(run.attempts) - 1),
-            ancestors=ancestors_of(loaded.value.runs, run),
-            execution={"id": execution_id},
-            generation=loaded.facts.generation,
+            ancestors=ancestors_of(taken.value.runs, run),
+            execution={"id": taken.value.id},
+            generation=taken.facts.generation,
             secrets=frozenset(place.secrets),
         )
 
@@ -133,16 +140,19 @@ class DatabaseReporter:
         event: events.AttemptFinished | events.BlockFinished,
         metrics: Sequence[Metric] = (),
         lines: Sequence[LogLine] = (),
-    ) -> None:
+        goes_on: GoesOn | None = None,
+    ) -> Claim | None:
         crash.reach("result.before_commit")
         key = (claim.task_run.id, claim.epoch)
         with self._lock:
             scene = self._scenes.get(key)
         secrets = frozenset(scene.secrets) if scene else claim.secrets
-        self._executions.apply(str(claim.execution["id"]), event, metrics=metrics, secrets=secrets, lines=lines)
+        pending = Pending(event, Future(), self._worker_id, metrics, secrets, lines, goes_on)
+        self._executions.applier.settle(str(claim.execution["id"]), pending)
         crash.reach("result.after_commit")
         with self._lock:
             self._scenes.pop(key, None)
+        return self._taken(pending)
 
     def lost(self, claim: Claim, reason: str) -> None:
         """Assigned again or failed by ``onWorkerLost``; a second call finds another epoch and changes nothing."""

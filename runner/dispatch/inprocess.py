@@ -17,6 +17,7 @@ class InProcessDispatch:
     def __init__(self, runner: AttemptRunner, pool: Pool | None = None) -> None:
         self.runner = runner
         self.pool = pool or Pool()
+        runner.pool = self.pool
 
     def start(self) -> int:
         """Have the spawner ready, go on with what an earlier process left; how many attempts were adopted."""

@@ -13,12 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
 from namespaces import crash
-from namespaces.durations import format_duration, parse_duration
 from namespaces.errors import LannerError, Unavailable
 from namespaces.flows.model import Task, WorkingDirectory
 from namespaces.masking import Masker
@@ -29,7 +28,9 @@ from runner.logs import LogLine
 from runner.plugin import Output, RunFailed
 from runner.worker import caching
 from runner.worker.limits import TEXT_INSTEAD, number_too_large
+from runner.worker.live import Live
 from runner.worker.loglines import FLUSH_S, LogSink, Origin
+from runner.worker.pool import Key, Pool
 from runner.worker.reporter import Claim, Reporter
 from runner.worker.running import Running, Seen, Services
 from runner.worker.supervisor import Script
@@ -42,6 +43,7 @@ log = logging.getLogger(__name__)
 SUPERVISOR_LOST = "supervisor_lost"
 
 ContextOf = Callable[[Claim], Seen]
+T = TypeVar("T")
 _LONGEST_PAUSE_S = 5.0
 
 
@@ -58,33 +60,6 @@ class Outcome:
     """Nobody knows how it ended."""
 
 
-class Live:
-    """An attempt in progress, as far as others may touch it: kill, time limit, who reports first."""
-
-    def __init__(self, claim: Claim) -> None:
-        self.claim = claim
-        self.cancelled = threading.Event()
-        self.killed = False
-        self.given_back = False
-        """Ended for the worker's sake, not the execution's: to be run again elsewhere."""
-        self.timed_out = False
-        self.lock = threading.Lock()
-        self.reported = False
-        self.running: list[Running] = []
-        """The task at work; in a WorkingDirectory the child, innermost last."""
-
-    def interrupt(self) -> None:
-        self.cancelled.set()
-        for running in list(self.running):
-            running.interrupt()
-
-    def first_to_report(self) -> bool:
-        with self.lock:
-            first = not self.reported
-            self.reported = True
-        return first
-
-
 class AttemptRunner:
     """Runs attempts, each in the thread that calls ``run``. Thread-safe."""
 
@@ -92,10 +67,14 @@ class AttemptRunner:
         self.reporter = reporter
         self.services = services
         self.worker_id = worker_id
+        self.pool: Pool | None = None
+        """Whose threads call ``run``: one whose attempt ends takes the execution's next one when nothing waits."""
         self._context_of = context_of
         self._live: dict[tuple[str, int], Live] = {}
         self._coming: dict[tuple[str, int], bool] = {}
         """Attempts being claimed; True: killed meanwhile."""
+        self._next: dict[Key, bool] = {}
+        """Attempts that may be taken with the end of another; True: killed meanwhile."""
         self._lock = threading.Lock()
 
     # -- from outside ----------------------------------------------------------------------------------------------
@@ -123,9 +102,10 @@ class AttemptRunner:
         with self._lock:
             live = self._live.get(key)
             if live is None:
-                if key in self._coming:
-                    self._coming[key] = True
-                return key in self._coming
+                found = [waiting for waiting in (self._coming, self._next) if key in waiting]
+                for waiting in found:
+                    waiting[key] = True
+                return bool(found)
         live.killed = True
         live.interrupt()
         self._give_up_later(live)
@@ -147,11 +127,19 @@ class AttemptRunner:
     # -- one attempt -----------------------------------------------------------------------------------------------
 
     def _carry_out(self, claim: Claim, adopted: Script | None = None, left: BlockState | None = None) -> None:
+        """The attempt, and those of its execution that this thread takes over with each end."""
+        following = self._carry_out_one(claim, adopted, left)
+        while following is not None:
+            following = self._carry_out_one(following)
+
+    def _carry_out_one(
+        self, claim: Claim, adopted: Script | None = None, left: BlockState | None = None
+    ) -> Claim | None:
         live = Live(claim)
         key = (claim.task_run.id, claim.epoch)
         with self._lock:
             self._live[key] = live
-            live.killed = self._coming.pop(key, False)
+            live.killed = any([self._coming.pop(key, False), self._next.pop(key, False)])
         if live.killed:
             live.interrupt()
         began = self.services.clock.now()
@@ -160,17 +148,18 @@ class AttemptRunner:
                 from runner.worker.block import run_block
 
                 run_block(self, live, began, adopted, left)
-            else:
-                self._carry_out_task(live, began, adopted)
+                return None
+            return self._carry_out_task(live, began, adopted)
         finally:
             with self._lock:
                 self._live.pop(key, None)
 
-    def _carry_out_task(self, live: Live, began: datetime, adopted: Script | None) -> None:
+    def _carry_out_task(self, live: Live, began: datetime, adopted: Script | None) -> Claim | None:
         claim = live.claim
         masker = Masker(claim.secrets)
         sink = self.sink(claim, masker)
         running: Running | None = None
+        following: Claim | None = None
         try:
             try:
                 running = self.running(live, claim, sink, masker)
@@ -180,10 +169,16 @@ class AttemptRunner:
                 if adopted is None:
                     self.announce(claim, began, running)
                 outcome = self.perform(live, running, adopted)
-            self._report(live, running, outcome, began, sink)
+            following = self._report(live, running, outcome, began, sink)
+            return following
         finally:
-            if running is not None:
+            if running is not None and not (following and self._aside(claim, running.clean_up)):
                 running.clean_up()
+
+    def _aside(self, claim: Claim, call: Callable[[], None]) -> bool:
+        """Have another thread do it, so that the next attempt need not wait; False: there is none."""
+        key = (f"clean up {claim.task_run.id}", claim.epoch)
+        return self.pool is not None and self.pool.submit(key, call)
 
     def announce(self, claim: Claim, began: datetime, running: Running) -> None:
         """Arrange for what becomes known of a running script to be noted on the attempt."""
@@ -249,7 +244,7 @@ class AttemptRunner:
         live.running.append(running)
         running.run_nested = lambda task: self._run_nested(live, running, task)
         try:
-            limit = _time_limit(running)
+            limit = running.read_time_limit()
             running.timeout_s = limit
             if limit is not None:
                 alarm = self.services.deadlines.after(limit, lambda: self._time_is_up(live, running))
@@ -300,7 +295,7 @@ class AttemptRunner:
 
     def _checked(self, live: Live, running: Running, output: Output) -> Outcome:
         if live.timed_out:
-            raise RunFailed(_timeout_message(running))
+            raise RunFailed(running.timeout_message())
         values = output.values
         if values:
             try:
@@ -325,7 +320,7 @@ class AttemptRunner:
         if live.killed:
             return Outcome(state=State.KILLED, outputs=outputs, info=info, error=None)
         if live.timed_out or getattr(error, "code", "") == "timeout":
-            error = RunFailed(_timeout_message(running), outputs=outputs)
+            error = RunFailed(running.timeout_message(), outputs=outputs)
         failed = self.failed(sink, masker, error)
         state = error.state if isinstance(error, RunFailed) else State.FAILED
         lost = getattr(error, "code", "") == SUPERVISOR_LOST
@@ -363,7 +358,7 @@ class AttemptRunner:
             running = live.running[0]
             log.warning("attempt %s ignores its end and is given up", live.claim.task_run.id)
             state = State.KILLED if live.killed else State.FAILED
-            error = None if live.killed else _timeout_message(running)
+            error = None if live.killed else running.timeout_message()
             if error is not None:
                 running.logs.add("ERROR", error)
             running.logs.flush()
@@ -371,21 +366,21 @@ class AttemptRunner:
 
         self.services.deadlines.after(self.services.limits.unresponsive_s, give_up)
 
-    def _report(self, live: Live, running: Running | None, outcome: Outcome, began: datetime, sink: LogSink) -> None:
-        """Say how it ended. Its last log lines go with the end: one commit instead of two."""
+    def _report(
+        self, live: Live, running: Running | None, outcome: Outcome, began: datetime, sink: LogSink
+    ) -> Claim | None:
+        """Say how it ended. Its last log lines go with the end, and the claim of what follows: one commit."""
         first = live.first_to_report()
         claim = live.claim
         lost = outcome.lost or (live.given_back and outcome.state is State.KILLED)
         if not first or lost or claim.task.log_to_file:
             self.drain(sink)
         if not first:
-            return
-        if outcome.lost:
-            self.deliver_lost(claim, outcome.error or "its supervisor is gone")
-            return
+            return None
         if lost:
-            self.deliver_lost(claim, "its worker was stopped")
-            return
+            gone = outcome.error or "its supervisor is gone"
+            self.deliver_lost(claim, gone if outcome.lost else "its worker was stopped")
+            return None
         info = {"workerId": self.worker_id, **outcome.info}
         if running is not None and claim.task.log_to_file:
             info["logFile"] = self.keep_log(running)
@@ -400,7 +395,10 @@ class AttemptRunner:
             update=outcome.update,
             info=info,
         )
-        self.deliver(claim, event, () if running is None else tuple(running.metrics), sink.last())
+        if running is None:
+            self.deliver(claim, event, (), sink.last())
+            return None
+        return self.deliver(claim, event, tuple(running.metrics), sink.last(), go_on=True)
 
     def drain(self, sink: LogSink) -> None:
         """All lines are recorded before the end is, however long the database is away."""
@@ -424,20 +422,41 @@ class AttemptRunner:
         event: AttemptFinished | BlockFinished,
         metrics: tuple[Any, ...],
         lines: Sequence[LogLine] = (),
-    ) -> None:
-        """Have the end recorded, however long the database is away: the spool keeps it meanwhile."""
+        *,
+        go_on: bool = False,
+    ) -> Claim | None:
+        """Have the end recorded, however long the database is away: the spool keeps it meanwhile.
+
+        With ``go_on`` the answer is the claim of the execution's next attempt, where this thread takes it.
+        """
         crash.reach("result.after_spool")
-        self._insist(claim, lambda: self.reporter.finished(claim, event, metrics, lines))
+        asked: list[Key] = []
+
+        def take(task_run_id: str, epoch: int) -> bool:
+            if self.pool is None or not self.pool.spare():
+                return False
+            asked.append((task_run_id, epoch))
+            with self._lock:
+                self._next[task_run_id, epoch] = False
+            return True
+
+        following = self._insist(
+            claim, lambda: self.reporter.finished(claim, event, metrics, lines, take if go_on else None)
+        )
+        with self._lock:
+            for key in asked:
+                if following is None or key != (following.task_run.id, following.epoch):
+                    self._next.pop(key, None)
+        return following
 
     def deliver_lost(self, claim: Claim, reason: str) -> None:
         self._insist(claim, lambda: self.reporter.lost(claim, reason))
 
-    def _insist(self, claim: Claim, call: Callable[[], None]) -> None:
+    def _insist(self, claim: Claim, call: Callable[[], T]) -> T:
         pause = 0.1
         while True:
             try:
-                call()
-                return
+                return call()
             except Unavailable as error:
                 log.warning("the end of attempt %s cannot be recorded yet: %s", claim.task_run.id, error)
                 time.sleep(pause)
@@ -476,23 +495,3 @@ class AttemptRunner:
                 self._coming[script.key] = False
                 work.append(functools.partial(self._carry_out, claim, script))
         return work
-
-
-def _time_limit(running: Running) -> float | None:
-    """Seconds of the task's own limit, rendered; None without one."""
-    written = running.task.timeout
-    if written is None:
-        return None
-    text = running.render(written)
-    if text == "":
-        return None
-    try:
-        return parse_duration(text).total_seconds()
-    except ValueError as error:
-        raise RunFailed(f"property `timeout`: {error}") from error
-
-
-def _timeout_message(running: Running) -> str:
-    from datetime import timedelta
-
-    return f"Timeout after {format_duration(timedelta(seconds=running.timeout_s or 0))}"

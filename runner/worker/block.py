@@ -37,7 +37,8 @@ from runner.worker.running import Running, Seen
 from runner.worker.supervisor import Script, remove_folder
 
 if TYPE_CHECKING:
-    from runner.worker.attempt import AttemptRunner, Live, Outcome
+    from runner.worker.attempt import AttemptRunner, Outcome
+    from runner.worker.live import Live
 
 _STATE_FILE = "block.json"
 Tries = tuple[tuple[State, datetime, datetime], ...]

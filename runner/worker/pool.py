@@ -45,6 +45,10 @@ class Pool:
         with self._changed:
             return self._waiting.pop(key, None) is not None
 
+    def spare(self) -> bool:
+        """Whether nothing waits for a thread, so that one with more to do takes nobody's turn; False when it stops."""
+        return not self._waiting and not self._stopping
+
     def _work(self) -> None:
         while True:
             with self._changed:

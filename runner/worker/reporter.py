@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
@@ -53,10 +53,14 @@ class Reporter(Protocol):
         event: AttemptFinished | BlockFinished,
         metrics: Sequence[Metric] = (),
         lines: Sequence[LogLine] = (),
-    ) -> None:
+        goes_on: Callable[[str, int], bool] | None = None,
+    ) -> Claim | None:
         """Record the end exactly once; a stale epoch is kept as ``late_result`` and changes nothing.
 
         ``lines`` are the attempt's last ones: they are kept with the end or not at all, like those of ``logs``.
+        ``goes_on`` is asked for what follows (task run id, epoch) whether this worker takes it: its claim is then
+        recorded with the end, and is the answer. It may be asked more than once, and for nothing: only the answer
+        counts.
 
         Raises ``Unavailable`` while the database is down: keep the result in the spool and try again.
         """

@@ -7,19 +7,21 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from namespaces import blobs
 from namespaces.blobs import Content, Storage
 from namespaces.clock import Clock
+from namespaces.durations import format_duration, parse_duration
 from namespaces.errors import Forbidden, InvalidInput
 from namespaces.expressions import Ports
 from namespaces.flows.model import Task
 from namespaces.flows.policies import Policy
 from namespaces.masking import Masker
 from namespaces.plugin import PluginType
-from runner.plugin import Metric, Output, World
+from runner.plugin import Metric, Output, RunFailed, World
 from runner.worker.deadlines import Deadlines
 from runner.worker.limits import Limits
 from runner.worker.loglines import LogSink
@@ -172,6 +174,22 @@ class Running:
         """Treat this text as a secret from now on: masked in what is written, sealed where it is kept."""
         self.masker.add([text])
         self.seen.hide(text)
+
+    def read_time_limit(self) -> float | None:
+        """Seconds of the task's own limit, rendered; None without one. Raises ``RunFailed`` for no duration."""
+        written = self.task.timeout
+        if written is None:
+            return None
+        text = self.render(written)
+        if text == "":
+            return None
+        try:
+            return parse_duration(text).total_seconds()
+        except ValueError as error:
+            raise RunFailed(f"property `timeout`: {error}") from error
+
+    def timeout_message(self) -> str:
+        return f"Timeout after {format_duration(timedelta(seconds=self.timeout_s or 0))}"
 
     def properties(self, implementation: Implementation, task_type: type[PluginType] | None) -> Any:
         """The task's own properties, rendered and converted; the plain map when no class declares them."""

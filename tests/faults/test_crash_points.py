@@ -90,6 +90,24 @@ tasks:
       note end
 """
 
+TWO = """
+id: two
+namespace: crash
+tasks:
+  - id: first
+    type: io.kestra.plugin.scripts.shell.Script
+    taskRunner: {type: io.kestra.plugin.core.runner.Process}
+    script: |
+      NOTE
+      note start
+  - id: second
+    type: io.kestra.plugin.scripts.shell.Script
+    taskRunner: {type: io.kestra.plugin.core.runner.Process}
+    script: |
+      NOTE
+      note start
+"""
+
 FILES = """
 id: files
 namespace: crash
@@ -275,6 +293,24 @@ def test_a_run_that_dies_on_the_way_ends_as_if_nothing_had_happened(site: Site, 
     assert execution["state"]["current"] == "SUCCESS", execution
     assert execution["outputs"] == {"said": "yes"}
     _all_once(site, execution)
+    site.close()
+
+
+def test_a_claim_that_came_with_the_end_before_it_outlives_the_crash(site: Site) -> None:
+    """The end of the first script is recorded, the second one is held by the dead worker and never began."""
+    site.start("claim.after_commit:2")
+    site.deploy(TWO)
+    execution_id = site.call("POST", "executions/crash/two")["id"]
+    site.died()
+
+    site.start()
+    execution = site.ended(execution_id)
+
+    assert execution["state"]["current"] == "SUCCESS", execution
+    first, second = sorted(execution["taskRunList"], key=lambda run: str(run["taskId"]))
+    assert [attempt["state"]["current"] for attempt in first["attempts"]] == ["SUCCESS"]
+    assert [attempt["state"]["current"] for attempt in second["attempts"]] == ["RESUBMITTED", "SUCCESS"]
+    assert [line.split()[1] for line in site.lines("start")] == [first["id"], second["id"]]
     site.close()
 
 

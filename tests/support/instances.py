@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from runner.engine import events
 from runner.engine.states import TERMINAL, State
 from runner.executions import Executions
 from runner.outbox import OutboxLoop
+from runner.pending import Pending
 from runner.ports import ExecutionPorts, FlowPorts, World
 from runner.renderer import Renderer
 from runner.rendering import Rendering
@@ -206,7 +207,7 @@ class Shell:
 
     def claim(self, execution_id: str, run_id: str, epoch: int, worker: str = "w") -> bool:
         event = events.AttemptStarted(at=self.clock.now(), task_run_id=run_id, epoch=epoch)
-        return self.executions.apply(execution_id, event, worker_id=worker)
+        return self.executions.applier.settle(execution_id, Pending(event, Future(), worker))
 
     def finish(self, execution_id: str, run_id: str, epoch: int, state: State = State.SUCCESS, **more: Any) -> bool:
         event = events.AttemptFinished(at=self.clock.now(), task_run_id=run_id, epoch=epoch, state=state, **more)

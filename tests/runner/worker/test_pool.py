@@ -11,6 +11,7 @@ from runner.plugin import RunFailed
 from runner.worker.pool import Pool
 from runner.worker.slots import Slots
 from tests.runner.worker.world import Bench
+from tests.support.waiting import until
 
 
 def test_work_starts_at_once_and_never_more_than_the_size_runs() -> None:
@@ -126,4 +127,52 @@ def test_dispatch_runs_kills_and_stops(bench: Bench) -> None:
     dispatch.kill(claim.task_run.id, 1)
     assert bench.reporter.ended.wait(20)
     assert bench.reporter.ends[claim.task_run.id, 1].state is State.KILLED
+    dispatch.stop(10)
+
+
+SLEEPER = "  - id: s\n    type: io.kestra.plugin.scripts.shell.Commands\n    commands: ['sleep 600']\n"
+SAYER = "  - id: s\n    type: io.kestra.plugin.scripts.shell.Commands\n    commands: ['echo on']\n"
+
+
+def test_the_thread_of_an_ended_attempt_goes_on_with_what_follows(bench: Bench) -> None:
+    dispatch = InProcessDispatch(bench.runner)
+    first, bench.reporter.following = bench.claim(SAYER), bench.claim(SAYER, number=2)
+    dispatch.submit(first.task_run.id, 1, "")
+    until(lambda: len(bench.reporter.ends) == 2, "both ends")
+    assert dispatch.pool.stop(10)
+    assert [path for path in bench.spawner.root.iterdir() if path.is_dir()] == []
+    assert bench.runner.live() == []
+    dispatch.stop(10)
+
+
+def test_it_does_not_when_something_else_waits_or_when_it_stops() -> None:
+    pool = Pool(size=1)
+    gate, begun = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        gate.wait(10)
+
+    assert pool.spare()
+    pool.submit(("a", 1), hold)
+    assert begun.wait(10)
+    assert pool.spare()
+    pool.submit(("b", 1), hold)
+    assert not pool.spare()
+    assert pool.withdraw(("b", 1))
+    assert pool.spare()
+    pool.close()
+    assert not pool.spare()
+    gate.set()
+    assert pool.stop(10)
+
+
+def test_a_kill_counts_as_soon_as_the_attempt_is_taken_with_the_end_of_another(bench: Bench) -> None:
+    dispatch = InProcessDispatch(bench.runner)
+    first, second = bench.claim(SAYER), bench.claim(SLEEPER, number=2)
+    bench.reporter.following = second
+    bench.reporter.on_going_on = lambda: dispatch.kill(second.task_run.id, 1)
+    dispatch.submit(first.task_run.id, 1, "")
+    until(lambda: len(bench.reporter.ends) == 2, "both ends")
+    assert bench.reporter.ends[second.task_run.id, 1].state is State.KILLED
     dispatch.stop(10)

@@ -59,6 +59,9 @@ class MemoryReporter:
         self.down = threading.Event()
         self.on_lines: Any = None
         self.on_start: Any = None
+        self.following: Claim | None = None
+        """What is to be run after the next end."""
+        self.on_going_on: Any = None
 
     def offer(self, claim: Claim) -> None:
         self.claims[claim.task_run.id, claim.epoch] = claim
@@ -91,16 +94,23 @@ class MemoryReporter:
         event: AttemptFinished | BlockFinished,
         metrics: Sequence[Metric] = (),
         lines: Sequence[LogLine] = (),
-    ) -> None:
+        goes_on: Any = None,
+    ) -> Claim | None:
         self._check()
         self.logs(lines)
         key = (claim.task_run.id, claim.epoch)
         if key in self.ends:
             self.late.append(event)
-            return
+            return None
         self.ends[key] = event
         self.metrics.extend(metrics)
         self.ended.set()
+        following, self.following = self.following, None
+        if following is None or goes_on is None or not goes_on(following.task_run.id, following.epoch):
+            return None
+        if self.on_going_on is not None:
+            self.on_going_on()
+        return following
 
     def lost(self, claim: Claim, reason: str) -> None:
         self._check()
