@@ -315,5 +315,4 @@ def test_every_declared_task_type_has_an_implementation() -> None:
     from namespaces.flows.catalog import Catalog
     from runner.tasks import find
 
-    missing = {e.name for e in Catalog().of_kind("task") if find(e.name) is None}
-    assert missing == {CORE + "flow.PurgeFlows"}
+    assert [e.name for e in Catalog().of_kind("task") if find(e.name) is None] == []
