@@ -156,12 +156,17 @@ def apply(tx: Connection, follows: Sequence[Follow], now: datetime) -> None:
             values |= triggerrows.schedule_values(follow.state)
         else:
             values["next_at"] = follow.next_at
-        if follow.fresh and row is not None:
+        if follow.fresh and row is not None and not _came_meanwhile(row, follow):
             tx.execute(sa.delete(state_table).where(triggerrows.of(state_table, follow.key)))
         if follow.fresh or row is None:
             triggerrows.ensure_state(tx, follow.key, follow.type, now)
         triggerrows.update_state(tx, follow.key, now, failures=0, **{k: v for k, v in values.items() if k != "type"})
         triggerrows.insert_skips(tx, follow.key, follow.skips, now)
+
+
+def _came_meanwhile(row: Any, follow: Follow) -> bool:
+    """Whether a Flow trigger heard its first upstream since the plan was made, which saw no row."""
+    return row.declared == "" and row.type == follow.type and follow.type not in TIMED
 
 
 def finish(tx: Connection, followed: int) -> None:

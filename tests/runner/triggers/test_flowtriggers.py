@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from runner import declared
 from tests.runner.triggers.conftest import NS, House, key
 
 TYPE = "io.kestra.plugin.core.trigger.Flow"
@@ -100,6 +101,21 @@ def test_an_announcement_that_comes_twice_starts_one_execution(house: House) -> 
 
     run = house.run("a")
     house.triggers.flow_triggers.announce(run, "SUCCESS", 2)
+
+    assert len(house.executions_of("listen")) == 1
+
+
+def test_what_ends_while_the_scheduler_follows_a_new_trigger_is_remembered(house: House) -> None:
+    upstreams(house, "a", "b")
+    listener(house, f"  dependsOn: [{{namespace: {NS}, flowId: a}}, {{namespace: {NS}, flowId: b}}]\n")
+    known = house.database.read(declared.changes)
+    [change] = [one for one in known.changes if one.key == key("up", "listen")]
+    flow = house.database.read(lambda c: house.registry.flow(c, NS, "listen", change.revision))
+    planned = declared.plan(change, flow, house.scheduler._schedules, house.clock.now())
+
+    house.run("a")
+    house.database.write(lambda tx: declared.apply(tx, [planned], house.clock.now()))
+    house.run("b")
 
     assert len(house.executions_of("listen")) == 1
 
