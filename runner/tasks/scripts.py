@@ -11,15 +11,16 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from namespaces import crash
 from namespaces.flows.types.tasks_scripts import BY_LANGUAGE
 from runner.plugin import Output, RunFailed
-from runner.tasks import Implementation, files
+from runner.tasks import Implementation, files, python_packages
 from runner.tasks.languages import DEFAULT_INTERPRETER, LANGUAGES, Language, fail_fast_line, interpreter, program
 from runner.tasks.protocol import Reading
 from runner.tasks.python_head import with_head
+from runner.tasks.python_packages import may_be_kept
 from runner.worker.loglines import FLUSH_S
 from runner.worker.running import Running
 from runner.worker.supervisor import Script, ScriptResult, ScriptSpec
@@ -27,7 +28,7 @@ from runner.worker.taskrunners import containers
 from runner.worker.taskrunners.choice import DOCKER, Choice, choose
 
 if TYPE_CHECKING:
-    from namespaces.flows.types.tasks_scripts import ScriptProperties
+    from namespaces.flows.types.tasks_scripts import PythonCommands, PythonScript, ScriptProperties
 
 LONGEST_ARGUMENT = 100_000
 """Bytes of one argument that Linux surely takes (its limit is 128 KiB); longer texts go through a file."""
@@ -76,7 +77,7 @@ class _Preparation:
         script = getattr(self.task, "script", None)
         if script is None:
             commands = [self.localised(line) for line in getattr(self.task, "commands", ())]
-            argv = self.through_shell(shell, [*before, *commands])
+            argv = self.through_shell(shell, [*self.dependencies(env), *before, *commands])
         elif not self.language.command:
             argv = self.through_shell(shell, [*before, self.localised(script)])
         else:
@@ -84,7 +85,7 @@ class _Preparation:
             if not self.contained:
                 command[0] = program(self.language, env["PATH"])
             file = self.script_file(self.localised(script))
-            before = [*self.dependencies(env, command), *before]
+            before = [*self.dependencies(env), *before]
             plain = not before and tuple(shell) == DEFAULT_INTERPRETER
             argv = [*command, file] if plain else self.through_shell(shell, [*before, _quoted([*command, file])])
         self.write_context([script or "", *argv])
@@ -116,22 +117,30 @@ class _Preparation:
     def localised(self, text: str) -> str:
         return files.fetch_uris(self.context, text, self.context.home / "fetched")
 
-    def dependencies(self, env: dict[str, str], command: list[str]) -> list[str]:
-        """Lines that install Python requirements for this run alone, in front of ``PYTHONPATH``."""
+    def dependencies(self, env: dict[str, str]) -> list[str]:
+        """Lines that install Python requirements, or find them installed, in front of ``PYTHONPATH``."""
         wanted = getattr(self.task, "dependencies", None)
         if not wanted:
             return []
         target = self.context.home / "packages"
         env["PYTHONPATH"] = f"{target}{os.pathsep}{env['PYTHONPATH']}" if env.get("PYTHONPATH") else str(target)
-        uv = None
         if self.contained:
             target.mkdir(mode=0o700, exist_ok=True)
-        elif self.task.package_manager == "UV":  # type: ignore[attr-defined]
-            uv = shutil.which("uv", path=env["PATH"])
+            return [_quoted([self.language.command[0], *_pip(target), *wanted])]
+        python = program(self.language, env["PATH"])
+        task = cast("PythonScript | PythonCommands", self.task)
+        uv = shutil.which("uv", path=env["PATH"]) if task.package_manager == "UV" else None
         if uv:
-            options = ["--quiet", "--python", command[0], "--target", str(target)]
-            return [_quoted([uv, "pip", "install", *options, *wanted])]
-        return [_quoted([command[0], "-m", "pip", "install", "--quiet", "--target", str(target), *wanted])]
+            install = [uv, "pip", "install", "--quiet", "--python", python, "--target", str(target), *wanted]
+        else:
+            install = [python, *_pip(target), *wanted]
+        spawner = self.context.services.spawner
+        files_here = any(os.path.exists(self.folder / name) for name in wanted)
+        if task.dependency_cache_enabled and spawner.user is None and not files_here and may_be_kept(wanted):
+            cache = spawner.root.parent.absolute() / "packages"
+            key = python_packages.key_of("uv" if uv else "pip", wanted, env)
+            install = [python, "-I", python_packages.__file__, str(cache), str(target), key, *install]
+        return [_quoted(install)]
 
     def environment(self) -> dict[str, str]:
         """What the script inherits: never the server's own environment (``reliability.md`` S17)."""
@@ -342,6 +351,10 @@ def _raise_for(result: ScriptResult, outputs: Mapping[str, Any]) -> None:
             raise RunFailed("timeout", outputs=outputs, code="timeout")
         case reason:
             raise RunFailed(_REASONS[reason], outputs=outputs, code=f"script_{reason}")
+
+
+def _pip(target: Path) -> list[str]:
+    return ["-m", "pip", "install", "--quiet", "--target", str(target)]
 
 
 def _quoted(words: Sequence[str]) -> str:

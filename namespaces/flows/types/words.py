@@ -53,7 +53,7 @@ SHARED: dict[str, str] = {
     "deleteParentFolder": "Remove folders that became empty.",
     "denyBehavior": "How the task ends after a refusal.",
     "dependencies": "Python packages to install first.",
-    "dependencyCacheEnabled": "Keep installed packages for the next run.",
+    "dependencyCacheEnabled": "Keep what was installed for runs with the same `dependencies`; not in containers.",
     "dependsOn": "Executions that must have been seen: `namespace`, `flowId`, `states`, `labels`, `when`.",
     "destination": "Folder the files go to.",
     "deviceRequests": "Devices of the container, such as GPUs.",
