@@ -27,7 +27,12 @@ def may_read(connection: Connection, path: str, namespace: str, execution_id: st
     owner = execution_of(path)
     if owner is None:
         return False
-    return owner in _related(connection, execution_id) or execution_id in _related(connection, owner)
+    return are_related(connection, owner, execution_id)
+
+
+def are_related(connection: Connection, one: str, other: str) -> bool:
+    """Whether one of two executions came from the other."""
+    return one in _related(connection, other) or other in _related(connection, one)
 
 
 def _related(connection: Connection, execution_id: str) -> set[str]:

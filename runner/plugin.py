@@ -164,13 +164,25 @@ class World(Protocol):
 
     def namespace_file_delete(self, namespace: str, path: str) -> None: ...
 
-    def resume_execution(self, execution_id: str, inputs: Mapping[str, Any]) -> None: ...
+    def resume_execution(
+        self, execution_id: str, inputs: Mapping[str, Any], *, namespace: str | None, flow_id: str | None
+    ) -> None:
+        """``namespace`` and ``flow_id``: what the execution has to be of, where they are given."""
+        ...
 
     def kill_execution(self, execution_id: str, cascade: bool) -> None: ...
 
     def toggle_trigger(self, namespace: str, flow_id: str, trigger_id: str, enabled: bool) -> None: ...
 
-    def log_rows(self, execution_id: str, task_ids: list[str] | None, level: str) -> list[dict[str, Any]]: ...
+    def log_rows(
+        self,
+        execution_id: str,
+        task_ids: list[str] | None,
+        level: str,
+        *,
+        namespace: str | None,
+        flow_id: str | None,
+    ) -> list[dict[str, Any]]: ...
 
     def purge_logs(self, filters: Mapping[str, Any]) -> int: ...
 

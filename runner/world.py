@@ -202,22 +202,26 @@ class FlowWorld:
 
     # ------------------------------------------------------------------ executions
 
-    def _foreign(self, execution_id: str) -> None:
-        row = self._database.read(
-            lambda c: c.execute(
-                sa.select(execution_table.c.namespace).where(execution_table.c.id == execution_id)
-            ).one_or_none()
-        )
+    def _namespace_of(self, execution_id: str, namespace: str | None = None, flow_id: str | None = None) -> str:
+        """Of an execution, which has to be of this namespace and flow where they are given. Raises ``NotFound``."""
+        columns = (execution_table.c.namespace, execution_table.c.flow_id)
+        query = sa.select(*columns).where(execution_table.c.id == execution_id)
+        row = self._database.read(lambda c: c.execute(query).one_or_none())
         if row is None:
             raise NotFound(f"execution '{execution_id}' does not exist")
-        self._may_write(row.namespace)
+        for name, given, actual in (("namespace", namespace, row.namespace), ("flow", flow_id, row.flow_id)):
+            if given and given != actual:
+                raise NotFound(f"execution '{execution_id}' is of the {name} '{actual}', not '{given}'")
+        return str(row.namespace)
 
-    def resume_execution(self, execution_id: str, inputs: Mapping[str, Any]) -> None:
-        self._foreign(execution_id)
+    def resume_execution(
+        self, execution_id: str, inputs: Mapping[str, Any], *, namespace: str | None, flow_id: str | None
+    ) -> None:
+        self._may_write(self._namespace_of(execution_id, namespace, flow_id))
         self._executions.resume(execution_id, inputs=inputs)
 
     def kill_execution(self, execution_id: str, cascade: bool) -> None:
-        self._foreign(execution_id)
+        self._may_write(self._namespace_of(execution_id))
         self._executions.kill(execution_id, cascade=cascade)
 
     def toggle_trigger(self, namespace: str, flow_id: str, trigger_id: str, enabled: bool) -> None:
@@ -226,7 +230,19 @@ class FlowWorld:
 
     # ------------------------------------------------------------------ logs and maintenance
 
-    def log_rows(self, execution_id: str, task_ids: list[str] | None, level: str) -> list[dict[str, Any]]:
+    def log_rows(
+        self,
+        execution_id: str,
+        task_ids: list[str] | None,
+        level: str,
+        *,
+        namespace: str | None,
+        flow_id: str | None,
+    ) -> list[dict[str, Any]]:
+        """Raises ``Forbidden`` for an execution of another source's namespace that has nothing to do with this one."""
+        owner = self._namespace_of(execution_id, namespace, flow_id)
+        if not self._database.read(lambda c: access.are_related(c, execution_id, self._execution_id)):
+            self._may_write(owner)
         query = (
             sa.select(log_table)
             .where(log_table.c.execution_id == execution_id, log_table.c.level >= LEVELS[level])

@@ -46,7 +46,12 @@ def sleep(context: RunContext, task: types.Sleep) -> Output:
 
 
 def resume(context: RunContext, task: types.Resume) -> Output:
-    context.world.resume_execution(task.execution_id or context.execution_id, dict(task.inputs or {}))
+    context.world.resume_execution(
+        task.execution_id or context.execution_id,
+        dict(task.inputs or {}),
+        namespace=task.namespace,
+        flow_id=task.flow_id,
+    )
     return Output()
 
 

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 
 def fetch_logs(context: Running, task: types.FetchLogs) -> Output:
-    rows = context.world.log_rows(task.execution_id or context.execution_id, task.tasks_id, task.level)
+    rows = context.world.log_rows(
+        task.execution_id or context.execution_id,
+        task.tasks_id,
+        task.level,
+        namespace=task.namespace,
+        flow_id=task.flow_id,
+    )
     return Output(values={"size": len(rows), "uri": context.store("logs.ion", write_rows(rows))})
 
 

@@ -154,6 +154,61 @@ def test_what_another_source_owns_is_not_purged(instance: Instance, task: str) -
     assert instance.logs(theirs) == ["hi"]
 
 
+def test_logs_of_another_source_are_not_fetched(instance: Instance) -> None:
+    instance.lanner.registry.create(f"id: theirs\nnamespace: other.team\n{LOGGING}")
+    request = StartRequest(namespace="other.team", flow_id="theirs")
+    theirs = instance.ended(instance.executions.start(request).execution_id)["id"]
+    fetch = f"{CORE}log.Fetch, executionId: {theirs}, namespace: other.team, flowId: theirs"
+    instance.deploy("fetch", f"tasks: [{{id: t, type: {fetch}}}]\n")
+    assert instance.run("fetch")["taskRunList"][0]["outputs"]["size"] == 1
+    own = sa.update(namespace_table).where(namespace_table.c.name == "other.team").values(source="their-source")
+    assert instance.database.write(lambda tx: tx.execute(own).rowcount) == 1
+
+    one = instance.run("fetch")
+
+    assert one["state"]["current"] == "FAILED"
+    assert any("'other.team' belongs to another source" in line for line in instance.logs(one["id"]))
+
+
+def test_logs_of_the_execution_that_started_this_one_are_fetched_whoever_owns_it(instance: Instance) -> None:
+    fetch = f"{CORE}log.Fetch, executionId: '{{{{ trigger.executionId }}}}'"
+    child = f"id: child\nnamespace: other.team\ntasks: [{{id: t, type: {fetch}}}]\noutputs:\n"
+    size = "- {id: size, type: INT, value: '{{ outputs.t.size }}'}\n"
+    instance.lanner.registry.create(child + size)
+    own = sa.update(namespace_table).where(namespace_table.c.name == "other.team").values(source="their-source")
+    assert instance.database.write(lambda tx: tx.execute(own).rowcount) == 1
+    call = f"{{id: sub, type: {CORE}flow.Subflow, namespace: other.team, flowId: child, wait: true}}"
+    instance.deploy("parent", f"{LOGGING.strip().removesuffix(']')}, {call}]\n")
+
+    runs = {run["taskId"]: run for run in instance.run("parent")["taskRunList"]}
+
+    assert runs["sub"]["state"]["current"] == "SUCCESS"
+    assert runs["sub"]["outputs"]["outputs"]["size"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("namespace: elsewhere", f"is of the namespace '{NS}', not 'elsewhere'"),
+        ("flowId: another", "is of the flow 'paused', not 'another'"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["log.Fetch", "execution.Resume"])
+def test_an_execution_of_another_flow_than_named_is_left_alone(
+    instance: Instance, kind: str, given: str, said: str
+) -> None:
+    instance.deploy("paused", f"tasks: [{{id: w, type: {CORE}flow.Pause}}]")
+    paused = instance.start("paused")
+    instance.in_state(paused, "PAUSED")
+    instance.deploy("act", f"tasks: [{{id: t, type: {CORE}{kind}, executionId: {paused}, {given}}}]\n")
+
+    one = instance.run("act")
+
+    assert one["state"]["current"] == "FAILED"
+    assert any(said in line for line in instance.logs(one["id"]))
+    assert instance.get(paused)["state"]["current"] == "PAUSED"
+
+
 def test_old_revisions_go_but_not_those_that_ran_or_are_the_newest(instance: Instance) -> None:
     for number in (1, 2, 3, 4):
         text = f"id: old\nnamespace: {NS}\n{LOGGING.replace('hi', str(number))}"

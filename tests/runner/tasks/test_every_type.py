@@ -232,7 +232,7 @@ EXAMPLES: dict[str, str] = {
         - {{id: u, type: T, namespacePattern: "{NS}", keyPattern: "none*", expiredOnly: true}}
     """,
     "core.log.Log": "- {id: t, type: T, message: [a, b], level: INFO}",
-    "core.log.Fetch": f"- {{id: t, type: T, namespace: {NS}, flowId: f, executionId: '{{{{ execution.id }}}}', tasksId: [t], level: INFO}}",
+    "core.log.Fetch": f"- {{id: t, type: T, namespace: {NS}, flowId: core-log-Fetch, executionId: '{{{{ execution.id }}}}', tasksId: [t], level: INFO}}",
     "core.log.PurgeLogs": f"""
         - id: t
           type: T

@@ -213,7 +213,9 @@ class MemoryWorld:
     def namespace_file_delete(self, namespace: str, path: str) -> None:
         del self.files[namespace, path]
 
-    def resume_execution(self, execution_id: str, inputs: Mapping[str, Any]) -> None:
+    def resume_execution(
+        self, execution_id: str, inputs: Mapping[str, Any], *, namespace: str | None, flow_id: str | None
+    ) -> None:
         self.calls.append(("resume", execution_id, dict(inputs)))
 
     def kill_execution(self, execution_id: str, cascade: bool) -> None:
@@ -222,7 +224,15 @@ class MemoryWorld:
     def toggle_trigger(self, namespace: str, flow_id: str, trigger_id: str, enabled: bool) -> None:
         self.calls.append(("toggle", namespace, flow_id, trigger_id, enabled))
 
-    def log_rows(self, execution_id: str, task_ids: list[str] | None, level: str) -> list[dict[str, Any]]:
+    def log_rows(
+        self,
+        execution_id: str,
+        task_ids: list[str] | None,
+        level: str,
+        *,
+        namespace: str | None,
+        flow_id: str | None,
+    ) -> list[dict[str, Any]]:
         self.calls.append(("logs", execution_id, task_ids, level))
         return self.rows
 
