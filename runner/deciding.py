@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from namespaces.errors import InvalidInput, LannerError
-from namespaces.flows.model import Flow, Runnable
+from namespaces.flows.model import Flow, Runnable, Task
 from namespaces.store.outbox import Message
 from runner import asking
 from runner.context import ancestors_of
@@ -305,11 +305,14 @@ class Decision:
             isinstance(task, Runnable)
             and not task.log_to_file
             and task.task_cache is None
-            and task.worker_group is None
-            and self.flow.worker_group is None
+            and not self._routed(task)
             and task.timeout is None
             and task.type in INLINE
         )
+
+    def _routed(self, task: Task) -> bool:
+        """Whether it has to be found out which workers the task may go to."""
+        return task.worker_group is not None or self.flow.worker_group is not None
 
     def ready(self) -> Outcome:
         """What waits and nobody has taken; inline attempts are taken up here."""
@@ -360,7 +363,7 @@ class Decision:
         if self._inline or self.grown:
             return
         free, self._free = self._free, []
-        dispatches = [act for act in self._acts if isinstance(act, Dispatch)]
+        dispatches = [act for act in self._acts if isinstance(act, Dispatch) and self._goes_to_any_worker(act)]
         for pending, act in zip(free, dispatches, strict=False):
             if pending.goes_on is None or not pending.goes_on(act.task_run_id, act.epoch):
                 continue
@@ -374,6 +377,9 @@ class Decision:
             if self.take(following):
                 self._acts.remove(act)
                 self._gone_on.append((pending, following))
+
+    def _goes_to_any_worker(self, dispatch: Dispatch) -> bool:
+        return not self._routed(self.flow.by_id[self.value.runs[dispatch.task_run_id].task_id])
 
     def _taken(self, run_id: str) -> Taken:
         run = self.value.runs[run_id]
