@@ -22,13 +22,32 @@ def hooked(name: str = "hooked") -> str:
 
 def sequence(count: int) -> str:
     tasks = "".join(f"  - id: t{n}\n    type: {LOG}\n    message: number {n}\n" for n in range(count))
-    return f"id: sequence\n{HEAD}tasks:\n{tasks}"
+    return f"id: sequence{count}\n{HEAD}tasks:\n{tasks}"
 
 
 def parallel(count: int) -> str:
     tasks = "".join(f"      - id: t{n}\n        type: {LOG}\n        message: number {n}\n" for n in range(count))
-    head = f"id: parallel\n{HEAD}tasks:\n  - id: all\n    type: io.kestra.plugin.core.flow.Parallel\n    tasks:\n"
+    head = (
+        f"id: parallel{count}\n{HEAD}tasks:\n  - id: all\n    type: io.kestra.plugin.core.flow.Parallel\n    tasks:\n"
+    )
     return head + tasks
+
+
+def levels(count: int) -> list[str]:
+    """Flows that call each other: ``level1`` logs, the others call the one below and wait."""
+    last = f"id: level1\n{HEAD}tasks:\n  - id: log\n    type: {LOG}\n    message: the deepest\n"
+    return [last, *(_calls(f"level{n}", f"level{n - 1}") for n in range(2, count + 1))]
+
+
+def chain(count: int) -> str:
+    return _calls(f"chain{count}", f"level{count}")
+
+
+def _calls(flow_id: str, below: str) -> str:
+    return (
+        f"id: {flow_id}\n{HEAD}tasks:\n  - id: down\n    type: io.kestra.plugin.core.flow.Subflow\n"
+        f"    namespace: bench\n    flowId: {below}\n"
+    )
 
 
 def each(count: int) -> str:

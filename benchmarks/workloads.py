@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -100,8 +100,8 @@ def w3_w4_hundred(bench: Bench) -> None:
     with bench.server("w34") as server:
         client = server.start()
         for workload, name, source in (
-            ("W3", "sequence", flows.sequence(100)),
-            ("W4", "parallel", flows.parallel(100)),
+            ("W3", "sequence100", flows.sequence(100)),
+            ("W4", "parallel100", flows.parallel(100)),
         ):
             client.put_flow(source)
             spent = [engine_seconds(client.run(name)) * 10 for _ in range(bench.times(7))]
@@ -255,25 +255,28 @@ def started(row: dict[str, Any]) -> datetime:
     return next(datetime.fromisoformat(one["date"]) for one in row["state"]["histories"] if one["state"] == "RUNNING")
 
 
-def w11_foreach(bench: Bench) -> None:
-    bench.report.title("W11  ForEach and Loop, per value: must not grow")
+def w11_growing(bench: Bench) -> None:
+    bench.report.title("W11  large executions, per task run or level: must not grow")
     with bench.server("w11") as server:
         client = server.start()
-        _growing(bench, client, "each", flows.each)
-        _growing(bench, client, "loop", flows.loop)
+        _growing(bench, client, "each", flows.each, (100, 1_000, 10_000))
+        _growing(bench, client, "loop", flows.loop, (100, 1_000, 10_000))
+        _growing(bench, client, "parallel", flows.parallel, (100, 1_000))
+        _growing(bench, client, "sequence", flows.sequence, (200, 2_000))
+        client.put_flows(NAMESPACE, flows.levels(50))
+        _growing(bench, client, "chain", flows.chain, (5, 50))
+        bench.add("W11", "memory after all of them", server.memory_mib(), "MiB PSS")
 
 
-def _growing(bench: Bench, client: Client, name: str, make: Callable[[int], str]) -> None:
+def _growing(bench: Bench, client: Client, name: str, make: Callable[[int], str], sizes: Sequence[int]) -> None:
     first = None
-    for count in (100, 1_000, 10_000):
+    for count in sizes:
         client.put_flow(make(count))
         client.run(f"{name}{count}")
         spent = [engine_seconds(client.run(f"{name}{count}")) for _ in range(1 if count == 10_000 else 3)]
         each = median(spent) / count * 1000
-        bench.add(
-            "W11", f"{name}, {count:,} values", each, "ms/run", baseline=first, against="100 values" if first else "",
-            goal=first * 1.3 if first else None,
-        )  # fmt: skip
+        against, goal = (f"{name} of {sizes[0]}", first * 1.3) if first else ("", None)
+        bench.add("W11", f"{name} of {count:,}", each, "ms each", baseline=first, against=against, goal=goal)
         first = first or each
 
 
@@ -301,6 +304,6 @@ ALL = {
     "w6": w6_w7_processes,
     "w8": w8_webhooks,
     "w9": w9_schedules,
-    "w11": w11_foreach,
+    "w11": w11_growing,
     "idle": idle,
 }
