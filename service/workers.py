@@ -127,8 +127,9 @@ class Workers:
 
     def stop(self, *, drain_s: float, kill: bool) -> None:
         if kill:
-            if self._pool is not None:
-                self._pool.close()  # or what is given back would begin here once more
+            for taker in (self._pool, self._celery):
+                if taker is not None:
+                    taker.close()  # or what is given back would begin here once more
             self.runner.give_back()
         if self._celery is not None:
             self._celery.stop(drain_s)

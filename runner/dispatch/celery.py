@@ -120,7 +120,9 @@ class CeleryWorker:
 
         @self._app.task(name=TASK, ignore_result=True)  # type: ignore[untyped-decorator]
         def run_attempt(task_run_id: str, epoch: int) -> None:
-            run(task_run_id, epoch)
+            # What arrives while this worker ends, and may just have been given back, is rung for again elsewhere.
+            if not self._stopped.is_set():
+                run(task_run_id, epoch)
 
     def start(self) -> None:
         consume = threading.Thread(target=self._consume, name="lanner-celery", daemon=True)
@@ -129,12 +131,16 @@ class CeleryWorker:
         for thread in self._threads:
             thread.start()
 
-    def stop(self, timeout_s: float) -> None:
+    def close(self) -> None:
+        """Take nothing more; what runs goes on."""
         from celery.worker import state
 
         self._stopped.set()
         # The consumer looks at this between two messages and ends itself, in its own thread.
         state.should_stop = 0
+
+    def stop(self, timeout_s: float) -> None:
+        self.close()
         for thread in self._threads:
             thread.join(timeout_s)
 
