@@ -119,6 +119,7 @@ class Starter:
             tx.execute(sa.update(batch_table).where(rows, stopped).values(state=State.RESTARTED.value))
             counts = {"failed": 0, "killed": 0}
         else:
+            counts["paused"] = 0
             tx.execute(sa.delete(batch_table).where(rows))
         tx.execute(sa.update(batch_set_table).where(mine).values(epoch=self._epoch, total=total, **counts))
         return not again
@@ -215,33 +216,61 @@ class Starter:
 
 
 def child_changed(executions: Executions, execution_id: str, state: State) -> bool:
-    """Count the end of a batch's execution; false when the execution is no batch. Harmless twice."""
-    row = executions.database.read(
-        lambda c: c.execute(sa.select(batch_table).where(batch_table.c.execution_id == execution_id)).one_or_none()
+    """Count a batch's execution that paused, went on or ended; false when it is no batch. Harmless twice."""
+    query = (
+        sa.select(batch_table, execution_table.c.history)
+        .outerjoin(execution_table, execution_table.c.id == batch_table.c.execution_id)
+        .where(batch_table.c.execution_id == execution_id)
     )
+    row = executions.database.read(lambda c: c.execute(query).one_or_none())
     if row is None:
         return False
-    if state not in ENDS:
+    if state.terminal and state not in ENDS:
         return True
-    counted = executions.database.write(lambda tx: _count(tx, row.task_run_id, row.position, state))
-    done = sum(getattr(counted, name) for name in ENDS.values())
-    if done >= counted.total or done % max(1, counted.total // STEPS) == 0:
+    if not (state.terminal or any(entry[0] == State.PAUSED for entry in row.history or ())):
+        return True  # it has only begun
+    before, after = executions.database.write(lambda tx: _count(tx, row, state))
+    done = sum(getattr(after, name) for name in ENDS.values())
+    # A long list tells of every so many ends only.
+    told = state.terminal and (done >= after.total or done % max(1, after.total // STEPS) == 0)
+    if told or bool(after.paused) != bool(before.paused):
         report(executions, row.task_run_id)
     return True
 
 
-def _count(tx: Connection, run_id: str, position: int, state: State) -> Any:
-    """Note one end; returns the counters of the whole set."""
-    mine = (batch_table.c.task_run_id == run_id, batch_table.c.position == position)
-    whole = batch_set_table.c.task_run_id == run_id
-    before = tx.execute(sa.select(batch_table.c.state).where(*mine).with_for_update()).scalar()
-    if before != state.value:
-        tx.execute(sa.update(batch_table).where(*mine).values(state=state.value))
-        change = {ENDS[state]: batch_set_table.c[ENDS[state]] + 1}
-        if before is not None and (known := ENDS.get(State(before))):
-            change[known] = batch_set_table.c[known] - 1
+_COLUMNS = {**ENDS, State.PAUSED: "paused"}
+
+
+def _count(tx: Connection, batch: Any, state: State) -> tuple[Any, Any]:
+    """Note where one batch (its row) is; the counters of the whole set before and after."""
+    mine = (batch_table.c.task_run_id == batch.task_run_id, batch_table.c.position == batch.position)
+    whole = batch_set_table.c.task_run_id == batch.task_run_id
+    counters = sa.select(batch_set_table).where(whole)
+    known = tx.execute(counters.with_for_update()).one()
+    found = tx.execute(sa.select(batch_table.c.state).where(*mine)).scalar()
+    before = None if found is None else State(found)
+    noted = state if state.terminal else _present(tx, batch.execution_id, before)
+    if before is noted:
+        return known, known
+    tx.execute(sa.update(batch_table).where(*mine).values(state=noted.value if noted else None))
+    change = {}
+    if noted is not None and noted in _COLUMNS:
+        change[_COLUMNS[noted]] = batch_set_table.c[_COLUMNS[noted]] + 1
+    if before is not None and before in _COLUMNS:
+        change[_COLUMNS[before]] = batch_set_table.c[_COLUMNS[before]] - 1
+    if change:
         tx.execute(sa.update(batch_set_table).where(whole).values(change))
-    return tx.execute(sa.select(batch_set_table).where(whole)).one()
+    return known, tx.execute(counters).one()
+
+
+def _present(tx: Connection, execution_id: str, before: State | None) -> State | None:
+    """What to note of a batch that has not ended: news of a pause may be overtaken, so it is how it is now."""
+    if before in ENDS:
+        return before
+    state = tx.execute(sa.select(execution_table.c.state).where(execution_table.c.id == execution_id)).scalar()
+    if state == State.PAUSED.value:
+        return State.PAUSED
+    return None if before is State.PAUSED else before
 
 
 def report(executions: Executions, run_id: str) -> None:
@@ -261,6 +290,7 @@ def report(executions: Executions, run_id: str) -> None:
         epoch=row.epoch,
         total=row.total,
         ended=ended,
+        paused=row.paused,
         done=sum(ended.values()) >= row.total,
     )
     executions.apply(row.execution_id, event)
@@ -282,7 +312,7 @@ def unheard(connection: Connection, limit: int) -> list[str]:
                 batch_set_table.c.loop.is_(False),
                 run_table.c.terminal.is_(False),
                 run_table.c.epoch == batch_set_table.c.epoch,
-                run_table.c.state == State.RUNNING.value,
+                run_table.c.state.in_([State.RUNNING.value, State.PAUSED.value]),
                 ended >= batch_set_table.c.total,
             )
             .limit(limit)

@@ -172,7 +172,7 @@ class BatchSetRow(SQLModel, table=True):
     epoch: int
     """Assignment of the task run that these batches belong to."""
     loop: bool = False
-    """Of a Loop; the columns from ``started`` on are for these only."""
+    """Of a Loop; ``started`` and the columns from ``again`` on are for these only."""
     total: int
     success: int = 0
     warning: int = 0
@@ -210,7 +210,7 @@ class BatchRow(SQLModel, table=True):
     position: int = Field(primary_key=True)
     execution_id: str
     state: str | None = None
-    """The end that was counted; None while it runs, RESTARTED while it is to be run again. A Loop's may be PAUSED."""
+    """The end that was counted; None while it runs, RESTARTED while it is to be run again; or PAUSED."""
 
 
 class LogRow(SQLModel, table=True):

@@ -254,7 +254,7 @@ def _child_of(run: TaskRun) -> Any:
     return (run.outputs or {}).get("executionId")
 
 
-def _show_child(d: Draft, run: TaskRun, task: Subflow, state: State) -> None:
+def _show_child(d: Draft, run: TaskRun, task: Subflow | Batches, state: State) -> None:
     shown = State.PAUSED if state is State.PAUSED and task.transmit_failed else State.RUNNING
     if shown is not run.state:
         d.turn(run, shown)
@@ -280,6 +280,8 @@ def batches_changed(d: Draft, event: BatchesChanged) -> str:
         state = early_end(d, run, of_batches(task, event.ended))
         run = record(d, run, state, None, {})
         conclude_try(d, run, state, outputs, None)
+    else:
+        _show_child(d, run, task, State.PAUSED if event.paused else State.RUNNING)
     return ""
 
 

@@ -143,7 +143,7 @@ class SubflowChanged(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchesChanged(Event):
-    """How far the child executions of a ForEachItem are: ``total`` batches, how many ended in which state.
+    """How far the child executions of a ForEachItem are: ``total`` batches, how many wait or ended in which state.
 
     The first one begins the attempt, the one with ``done`` ends it.
     """
@@ -152,6 +152,7 @@ class BatchesChanged(Event):
     epoch: int
     total: int
     ended: Mapping[State, int] = field(default_factory=dict)
+    paused: int = 0
     done: bool = False
 
 

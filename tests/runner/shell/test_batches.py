@@ -165,6 +165,49 @@ def test_a_kill_while_they_are_made_leaves_none_behind(house: House, monkeypatch
     assert states(house) == ["KILLED"] * 2
 
 
+PAUSING = CHILD.replace(work("c"), "{id: c, type: core.flow.Pause}")
+
+
+def test_while_a_batch_is_paused_the_task_and_the_execution_show_it(house: House):
+    execution = begin(house, 3, child=PAUSING)
+    house.settle(lambda: states(house) == ["PAUSED"] * 3)
+    house.settle(lambda: house.row(execution).state == "PAUSED")
+    assert house.run(execution, "each_items").state == "PAUSED"
+    first, *others = house.executions_of("child")
+
+    house.executions.resume(first.id)
+    house.settle(lambda: bool(house.row(first.id).finished))
+    for row in (first, *others):
+        house.effects.announce_again(row.id)
+    assert house.row(execution).state == "PAUSED"
+    for row in others:
+        house.executions.resume(row.id)
+
+    assert house.end(execution) == "SUCCESS"
+    assert items(house, execution)["iterations"] == {"CREATED": 0, "RUNNING": 0, "SUCCESS": 3}
+    query = sa.select(batch_set_table.c.paused)
+    assert house.database.read(lambda c: list(c.execute(query).scalars())) == [0]
+
+
+def test_batches_that_go_on_let_the_execution_run_again(house: House):
+    tasks = f"{{id: p, type: core.flow.Pause}}, {work('c')}"
+    execution = begin(house, 2, child=CHILD.replace(work("c"), tasks))
+    house.settle(lambda: house.row(execution).state == "PAUSED")
+    for row in house.executions_of("child"):
+        house.executions.resume(row.id)
+
+    assert house.end(execution) == "SUCCESS"
+    shown = [entry[0] for entry in house.run(execution, "each_items").history]
+    assert shown[-3:] == ["PAUSED", "RUNNING", "SUCCESS"]
+
+
+def test_without_transmit_failed_a_paused_batch_is_not_shown(house: House):
+    execution = begin(house, 2, "    transmitFailed: false\n", child=PAUSING)
+    house.settle(lambda: states(house) == ["PAUSED"] * 2)
+    house.step()
+    assert house.row(execution).state == "RUNNING"
+
+
 def test_an_end_that_is_told_twice_counts_once(house: House):
     execution = begin(house, 2, child=CHILD.replace(work("c"), "{id: c, type: core.flow.Pause}"))
     house.settle(lambda: states(house) == ["PAUSED"] * 2)
