@@ -76,7 +76,7 @@ def check_path(
     def read(text: bytes, namespace: str | None) -> Reading:
         return read_flow(text, types, namespace=namespace, **options)
 
-    reader = Reader(read, "check")
+    reader = Reader(read, lambda: "check")
     root, prefix, single = _root(path) if rev is None else (path, "", False)
     if rev is not None:
         with _Commit(path, rev) as tree:

@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from namespaces.errors import Problem, Severity
 from namespaces.flows.model import Flow, ForEachItem, Subflow
@@ -70,13 +71,18 @@ class Digest:
 class Reader:
     """Parses flows, remembering results by (blob id, namespace hint)."""
 
-    def __init__(self, read: Read, version: str) -> None:
-        """``version`` changes when the same bytes may read differently: parser, task types, settings."""
+    def __init__(self, read: Read, version: Callable[[], str]) -> None:
+        """``version`` is asked for by the first sync: it needs every task type, and a server is ready before."""
         self._read = read
-        self.version = version
+        self._version = version
         self._cache: OrderedDict[tuple[str, str | None], Parsed] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
+
+    @cached_property
+    def version(self) -> str:
+        """Changes when the same bytes may read differently: parser, task types, settings."""
+        return self._version()
 
     def cached(self, oid: str, namespace: str | None) -> Parsed | None:
         with self._lock:

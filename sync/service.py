@@ -10,6 +10,7 @@ import secrets
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ class SyncService:
             Tools(
                 database=database,
                 clock=clock,
-                reader=Reader(read, _version(catalog, options)),
+                reader=Reader(read, partial(_version, catalog, options)),
                 settings=self._settings,
                 rules=self._rules,
                 stop=threading.Event(),

@@ -136,7 +136,7 @@ def _reader() -> Reader:
 
     plugins = load_entry_points()
     catalog = Catalog(plugins.types)
-    return Reader(lambda data, namespace: partial(read_flow, catalog=catalog)(data, namespace=namespace), "")
+    return Reader(lambda data, namespace: partial(read_flow, catalog=catalog)(data, namespace=namespace), str)
 
 
 def _source(layout: str, target_namespace: str | None) -> GitSource:

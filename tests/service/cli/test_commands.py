@@ -34,11 +34,20 @@ def test_the_version_needs_none_of_the_heavy_libraries() -> None:
     assert not {"typer", "pydantic", "yaml", "rich", "sqlalchemy", "flask"} & set(done.stderr.split())
 
 
-def test_a_server_is_put_together_without_the_task_types_and_what_few_flows_need() -> None:
+def test_a_server_is_put_together_without_the_task_types_and_what_few_flows_need(tmp_path: Path) -> None:
     code = (
-        "import sys; import service.wiring, service.web, service.server, sync.config, sync.service; print(*sys.modules)"
+        "import sys, service.server\n"
+        "from pathlib import Path\n"
+        "from service import datafolder, processes, settings, web, wiring\n"
+        "made = settings.load_settings(None, {'data_dir': Path(sys.argv[1]), 'auth.mode': 'none'}, environ={})\n"
+        "datafolder.prepare(made.data_dir)\n"
+        "processes.ensure_schema(made)\n"
+        "lanner = wiring.build(made)\n"
+        "web.create_app(lanner)\n"
+        "print(*sys.modules)\n"
+        "lanner.close()\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
 
     assert {"namespaces.flows.catalog", "namespaces.flows.types", "runner.executions"} <= loaded
