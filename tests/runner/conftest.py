@@ -1,4 +1,4 @@
-"""Fixtures for the worker's tests: a bench with every seam in memory and real processes."""
+"""Fixtures of this folder: a whole instance on either database, and a worker's bench with real processes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,16 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.runner.worker.world import Bench
+    from tests.support.instances import Instance
+
+
+@pytest.fixture
+def instance(tmp_path: Path, database_url: str) -> Iterator[Instance]:
+    from tests.support.instances import Instance
+
+    made = Instance(tmp_path / "data", database_url)
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from namespaces.errors import Conflict, InvalidInput, NotFound
@@ -23,13 +20,6 @@ ASKS = """
         onDeny: [{id: no, type: io.kestra.plugin.core.debug.Return, format: "{{ outputs.ask.comment }}"}]
       - {id: last, type: io.kestra.plugin.core.debug.Return, format: "{{ outputs.ask.decision }}"}
 """
-
-
-@pytest.fixture
-def instance(tmp_path: Path, database_url: str) -> Iterator[Instance]:
-    made = Instance(tmp_path / "data", database_url)
-    yield made
-    made.close()
 
 
 def value(execution: dict[str, object], task_id: str) -> object:

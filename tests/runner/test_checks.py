@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,13 +17,6 @@ BODY = """
       - {{condition: "{{{{ inputs.env != 'odd' }}}}", message: odd is odd, behavior: CREATE_EXECUTION}}
     tasks: [{{id: t, type: io.kestra.plugin.core.debug.Return, format: ran}}]
 """
-
-
-@pytest.fixture
-def instance(tmp_path: Path, database_url: str) -> Iterator[Instance]:
-    made = Instance(tmp_path / "data", database_url)
-    yield made
-    made.close()
 
 
 def test_a_blocking_check_creates_nothing_and_keeps_no_file(instance: Instance, tmp_path: Path) -> None:

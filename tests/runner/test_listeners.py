@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from tests.support.instances import NS, Instance
 
 C = "io.kestra.plugin.core.condition"
 R = "type: io.kestra.plugin.core.debug.Return"
-
-
-@pytest.fixture
-def instance(tmp_path: Path, database_url: str) -> Iterator[Instance]:
-    made = Instance(tmp_path / "data", database_url)
-    yield made
-    made.close()
 
 
 def test_listeners_ask_for_state_labels_outputs_and_expressions(instance: Instance) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 import sqlalchemy as sa
 
@@ -16,13 +13,6 @@ from tests.support.instances import NS, Instance
 
 LOGGING = "tasks: [{id: t, type: io.kestra.plugin.core.log.Log, message: hi}]\n"
 CORE = "io.kestra.plugin.core."
-
-
-@pytest.fixture
-def instance(tmp_path: Path, database_url: str) -> Iterator[Instance]:
-    made = Instance(tmp_path / "data", database_url)
-    yield made
-    made.close()
 
 
 def test_executions_are_counted_between_two_dates(instance: Instance) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -16,13 +14,6 @@ from tests.support.instances import Instance
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 TASKS = "tasks: [{{id: t, type: io.kestra.plugin.core.{what}}}]"
-
-
-@pytest.fixture
-def instance(tmp_path: Path, database_url: str) -> Iterator[Instance]:
-    made = Instance(tmp_path / "data", database_url)
-    yield made
-    made.close()
 
 
 def flow(*rules: Quota) -> Flow:
