@@ -10,11 +10,14 @@ import logging
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from namespaces.errors import Problem, Severity
+from namespaces.flows.catalog import Catalog
 from namespaces.flows.model import Flow, ForEachItem, Subflow
 from namespaces.flows.parse import Reading
 
@@ -23,6 +26,7 @@ log = logging.getLogger("lanner.sync.reading")
 Read = Callable[[bytes, str | None], Reading]
 """Text and the namespace that stands in when it names none."""
 
+PARSER_VERSION = "1"
 CACHED_BYTES = 48 * 1024 * 1024
 LFS = b"version https://git-lfs."
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
@@ -81,7 +85,7 @@ class Reader:
 
     @cached_property
     def version(self) -> str:
-        """Changes when the same bytes may read differently: parser, task types, settings."""
+        """Changes with the parser, the task types and the settings of reading."""
         return self._version()
 
     def cached(self, oid: str, namespace: str | None) -> Parsed | None:
@@ -207,3 +211,14 @@ def _secret(text: str) -> Problem:
         "G105", "looks like a secret in plain text", line=line, column=1, severity=Severity.WARNING,
         hint="use {{ secret('NAME') }} and revoke this one",
     )  # fmt: skip
+
+
+def fingerprint(catalog: Catalog, options: Mapping[str, Any]) -> str:
+    """Sixteen hexadecimal digits that change when the same bytes may read differently."""
+    names = sorted(entry.name for entry in catalog)
+    try:
+        release = version("lanner")
+    except PackageNotFoundError:
+        release = ""
+    facts = [PARSER_VERSION, release, *names, repr(sorted(options.items(), key=lambda item: item[0]))]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]

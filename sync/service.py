@@ -5,13 +5,11 @@ Who may ask is decided by the faces. Nothing here reads a credential.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +33,9 @@ from sync.loop import GIT_TOPIC, RUNS_KEPT_FOR, SyncLoop
 from sync.mirror import Mirror
 from sync.model import MIB, Commit, Delivery, GitSource, ItemView, Ref, Settings, State, Status, SyncResult, SyncRun
 from sync.plan import Plan
-from sync.reading import Reader
+from sync.reading import Reader, fingerprint
 from sync.survey import Tools
 
-PARSER_VERSION = "1"
 """Raised when the same text may read differently: every file is then read again once."""
 
 
@@ -89,7 +86,7 @@ class SyncService:
             Tools(
                 database=database,
                 clock=clock,
-                reader=Reader(read, partial(_version, catalog, options)),
+                reader=Reader(read, partial(fingerprint, catalog, options)),
                 settings=self._settings,
                 rules=self._rules,
                 stop=threading.Event(),
@@ -469,16 +466,6 @@ def _ref(text: str) -> Ref:
     except ValueError as error:
         raise InvalidInput(str(error), where="ref") from None
     return Ref(kind="name" if text.startswith("refs/") else "branch", value=text)
-
-
-def _version(catalog: Catalog, options: Mapping[str, Any]) -> str:
-    names = sorted(entry.name for entry in catalog)
-    try:
-        release = version("lanner")
-    except PackageNotFoundError:
-        release = ""
-    facts = [PARSER_VERSION, release, *names, repr(sorted(options.items(), key=lambda item: item[0]))]
-    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 
 
 def _ensure_hook(tx: Connection, source: GitSource, now: datetime) -> None:
