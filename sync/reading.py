@@ -27,6 +27,7 @@ Read = Callable[[bytes, str | None], Reading]
 """Text and the namespace that stands in when it names none."""
 
 PARSER_VERSION = "1"
+"""Raised when the same text may read differently: every file is then read again once."""
 CACHED_BYTES = 48 * 1024 * 1024
 LFS = b"version https://git-lfs."
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")

@@ -36,8 +36,6 @@ from sync.plan import Plan
 from sync.reading import Reader, fingerprint
 from sync.survey import Tools
 
-"""Raised when the same text may read differently: every file is then read again once."""
-
 
 def _unresolved(reference: str) -> str:
     raise ConfigurationError(f"{reference} cannot be read here")
