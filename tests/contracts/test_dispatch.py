@@ -58,6 +58,7 @@ def lanner(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lanner]:
     """A running instance whose attempts travel this way; Celery's worker is a process of its own, as in life."""
     options: dict[str, Any] = {"data_dir": str(tmp_path / "data"), "auth": {"mode": "none"}}
     options["tasks"] = {"default_task_runner": "process"}
+    options["limits"] = {"memory_bytes": "1TiB"}  # this process has run thousands of other tests
     roles = ALL_ROLES
     if request.param != "inprocess":
         url = services.RABBITMQ if request.param == "rabbitmq" else services.REDIS
