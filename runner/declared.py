@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from namespaces import revisions
 from namespaces.errors import LannerError
 from namespaces.flows.model import Flow, Trigger
-from namespaces.tables import CounterRow
+from namespaces.revisions import counter_table
 from runner import triggerrows
 from runner.rows import execution_table
 from runner.schedules import TIMED, Mark, Schedules, mark
@@ -26,7 +26,6 @@ from runner.triggers import listening, schedule
 from runner.triggers.schedule import Eligible, Reason, ScheduleState, Skip
 from runner.triggerstarts import FLOW, HTTP
 
-counter_table = CounterRow.__table__  # type: ignore[attr-defined]
 key_table = IdempotencyRow.__table__  # type: ignore[attr-defined]
 
 COUNTER = "scheduler_generation"

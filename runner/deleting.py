@@ -23,11 +23,7 @@ from runner.rows import (
     run_table,
     timer_table,
 )
-from runner.tables import LogRow, MetricRow
-from runner.writing import HOLD, TOPIC
-
-log_table = LogRow.__table__  # type: ignore[attr-defined]
-metric_table = MetricRow.__table__  # type: ignore[attr-defined]
+from runner.writing import HOLD, TOPIC, log_table, metric_table
 
 
 def delete(

@@ -14,11 +14,11 @@ from namespaces.clock import Clock
 from namespaces.errors import CorruptRow, InvalidFlow, LannerError, NotFound, Unavailable
 from namespaces.flows.model import Flow
 from namespaces.ids import derived_id
+from namespaces.revisions import flow_table
 from namespaces.secrets import reseal
 from namespaces.store.base import to_micros
 from namespaces.store.db import Database, database_now
 from namespaces.store.nudges import Nudges
-from namespaces.tables import FlowRow
 from runner import batches, quotas, routing, view
 from runner.applying import Outcome
 from runner.dispatch.base import Dispatch
@@ -34,7 +34,6 @@ from runner.rows import execution_table, run_table, timer_table
 from runner.writing import insert_execution
 
 log = logging.getLogger("lanner.driving")
-flow_table = FlowRow.__table__  # type: ignore[attr-defined]
 
 
 class Driver:

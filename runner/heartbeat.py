@@ -20,10 +20,9 @@ from namespaces.errors import Unavailable
 from namespaces.ids import new_id
 from namespaces.store import leases
 from namespaces.store.db import Database, database_now
-from runner.tables import WorkerRow
+from runner.routing import worker_table
 
 log = logging.getLogger("lanner.worker")
-worker_table = WorkerRow.__table__  # type: ignore[attr-defined]
 
 EVERY_S = 5.0
 FENCE_S = 85.0

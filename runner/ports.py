@@ -23,9 +23,7 @@ from runner.engine.values import Execution, TaskRun
 from runner.logs import NAMES
 from runner.rendering import Place
 from runner.rows import run_table
-from runner.tables import LogRow
-
-log_table = LogRow.__table__  # type: ignore[attr-defined]
+from runner.writing import log_table
 
 Http = Callable[[Mapping[str, object]], object]
 MOST_ERRORS = 1_000

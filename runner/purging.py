@@ -5,10 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from namespaces.tables import RevisionRow
+from namespaces.revisions import revision_table
 from runner.rows import execution_table
-
-revision_table = RevisionRow.__table__  # type: ignore[attr-defined]
 
 
 def old_revisions(connection: Connection, conditions: list[sa.ColumnElement[bool]]) -> list[tuple[str, str, int]]:

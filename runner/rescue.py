@@ -24,11 +24,10 @@ from runner.engine.draft import BEFORE_THE_GATE
 from runner.engine.states import State
 from runner.executions import Executions
 from runner.retention import Retention
+from runner.routing import worker_table
 from runner.rows import batch_table, decode_history, execution_table, run_table
-from runner.tables import WorkerRow
 
 log = logging.getLogger("lanner.rescue")
-worker_table = WorkerRow.__table__  # type: ignore[attr-defined]
 
 EVERY_S = 5.0
 UNCLAIMED = timedelta(seconds=30)

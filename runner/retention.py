@@ -19,11 +19,9 @@ from namespaces import audit
 from namespaces.errors import NotFound
 from runner.executions import Executions
 from runner.rows import execution_table, run_table
-from runner.tables import LogRow, MetricRow
+from runner.writing import log_table, metric_table
 
 log = logging.getLogger("lanner.retention")
-log_table = LogRow.__table__  # type: ignore[attr-defined]
-metric_table = MetricRow.__table__  # type: ignore[attr-defined]
 
 EVERY = timedelta(minutes=1)
 AT_ONCE = 50

@@ -22,9 +22,9 @@ from namespaces.flows.model import Flow, Trigger
 from namespaces.hits import Hits
 from namespaces.ids import new_id
 from namespaces.registry import Registry
+from namespaces.revisions import counter_table
 from namespaces.store.db import Database
 from namespaces.store.statements import Query
-from namespaces.tables import CounterRow
 from runner import triggerrows, webhookparts
 from runner.checks import CheckFailed
 from runner.executions import Executions
@@ -37,7 +37,6 @@ from runner.triggerstarts import WEBHOOK, TriggerRendering
 from runner.webhookparts import Form
 
 log = logging.getLogger("lanner.webhooks")
-counter_table = CounterRow.__table__  # type: ignore[attr-defined]
 
 METHODS = frozenset({"GET", "POST", "PUT"})
 LARGEST_BODY = 5 * 1024 * 1024

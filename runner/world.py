@@ -20,20 +20,16 @@ from namespaces import files, kv
 from namespaces.blobs import Storage, execution_folder, path_of
 from namespaces.errors import Forbidden, InvalidInput, NotFound
 from namespaces.flows.moments import read_instant
+from namespaces.revisions import namespace_table, revision_table
 from namespaces.secrets import lineage
-from namespaces.tables import NamespaceRow
 from runner import access, batches
 from runner.executions import Executions
 from runner.logs import LEVELS, NAMES
-from runner.purging import delete_revisions, revision_table
+from runner.purging import delete_revisions
 from runner.rows import execution_table, run_table
-from runner.tables import LogRow, MetricRow
 from runner.view import iterations_below
 from runner.worker.reporter import Claim
-
-log_table = LogRow.__table__  # type: ignore[attr-defined]
-metric_table = MetricRow.__table__  # type: ignore[attr-defined]
-namespace_table = NamespaceRow.__table__  # type: ignore[attr-defined]
+from runner.writing import log_table, metric_table
 
 BATCH = 500
 Toggle = Callable[[str, str, str, bool], None]

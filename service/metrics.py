@@ -16,10 +16,10 @@ import sqlalchemy as sa
 from flask import Blueprint, Response, current_app
 from sqlalchemy.engine import Connection
 
+from namespaces.revisions import flow_table
 from namespaces.store.outbox import table as outbox_table
-from namespaces.tables import FlowRow
 from runner.rows import execution_table, run_table
-from runner.tables import LateResultRow
+from runner.writing import late_table
 from service import limits
 from service.api.answers import answer
 from service.api.context import lanner
@@ -27,8 +27,6 @@ from service.version import VERSION
 
 resource = Blueprint("metrics_export", __name__)
 
-flow_table = FlowRow.__table__  # type: ignore[attr-defined]
-late_table = LateResultRow.__table__  # type: ignore[attr-defined]
 
 Figure = tuple[str, dict[str, str], float]
 """(name, labels, value)."""
